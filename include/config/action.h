@@ -74,6 +74,10 @@ bool scalar_check(struct config_reader *r, const struct node *n, const char *for
  * template_read() calls it. */
 void variable_noted(struct config_reader *r, enum variable v);
 
+/* substitute.c: the text of a node as --print shows it, with references instead of what they stand
+ * for, which may be a secret. */
+const char *node_written(struct config_reader *r, const struct node *n);
+
 /* Compiles the text of a node as a template; `form` is the remedy if there is no text. Returns
  * the text that the parts of the template point into. NULL: reported. */
 const char *template_read(struct config_reader *r, const struct node *n, const char *form,

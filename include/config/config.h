@@ -387,8 +387,17 @@ struct config_limits {
 	uint32_t upgrade_timeout_ms;
 };
 
+/* A value that the file has by reference (`${env.NAME}`), for --print. */
+struct config_reference {
+	const void *of; /* a field of a struct, or the text of a part of a template */
+	const char *written;
+	const struct config_reference *next;
+};
+
 struct config {
 	const char *file;
+	bool has_secrets; /* values from the environment or from files */
+	const struct config_reference *references;
 	unsigned workers; /* 0: auto */
 	enum config_engine engine;
 	unsigned listen_n;

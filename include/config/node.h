@@ -14,14 +14,23 @@
 
 enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
 
+/* A part of a text that comes from outside of the file: see substitute.c. */
+struct node_reference {
+	struct node_reference *next;
+	size_t at, len; /* in the text of the node */
+	struct slice written;
+};
+
 struct node {
 	enum node_kind kind;
 	struct source_pos at;
 	struct source_pos end;  /* of a scalar: the position behind it */
 	bool plain;             /* a scalar without quotes */
 	bool quoted;            /* a scalar in quotes; neither flag: a block scalar */
+	bool refused;   /* a scalar: see substitute.c; reported */
 	bool inherited; /* of a value in a map: see inherit.c */
 	struct slice text;      /* of a scalar */
+	const struct node_reference *references; /* in their order; NULL: none */
 	const struct node *key; /* of a value in a map; otherwise NULL */
 	unsigned child_n;       /* entries of a list or map */
 	unsigned weight; /* number of nodes of the subtree, including this node and keys */

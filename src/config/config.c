@@ -69,7 +69,6 @@ static void top_read(struct config_reader *r, const struct node *root)
 	resolver_read(r, values.of[KEY_top_resolver]);
 	section_read(r, values.of[KEY_top_certificates], &section_certificates, r->config,
 		     &watch);
-	contents_begin(r);
 	for (size_t i = 0; i < COUNT(nodes); i++)
 		if (values.of[nodes[i].key])
 			nodes[i].read(r, values.of[nodes[i].key]);
@@ -92,8 +91,12 @@ static void text_read(struct config_reader *r, struct slice text)
 		return;
 	}
 	root = node_read(text, 0, &r->scratch, &r->report);
-	if (root && !node_is_null(root))
-		top_read(r, includes_read(r, root, text.len));
+	if (root && !node_is_null(root)) {
+		contents_begin(r);
+		root = includes_read(r, root, text.len);
+		substitute(r, root);
+		top_read(r, root);
+	}
 	else if (r->report.n == 0)
 		report_error(
 			&r->report, start,
@@ -368,12 +371,12 @@ void config_free(struct config *c)
 	if (!c)
 		return;
 	memory = *(struct arena *)c->memory;
-	if (c->pairs && c->snapshot.ptr)
+	if ((c->pairs || c->has_secrets) && c->snapshot.ptr)
 		explicit_bzero((void *)(uintptr_t)c->snapshot.ptr, c->snapshot.len);
 	config_upstream_contexts_drop(c);
 	patterns_free(c);
 	free((void *)(uintptr_t)c->snapshot.ptr);
-	if (c->pairs)
+	if (c->pairs || c->has_secrets)
 		arena_cleanse(&memory);
 	arena_free(&memory);
 }

@@ -26,7 +26,7 @@ struct line {
 };
 
 /* A list or map in block style that is open. */
-struct block {
+struct open_block {
 	unsigned to; /* its new column */
 	bool map,
 		implied; /* implied: a list in the column of its key, which has no token */
@@ -35,7 +35,7 @@ struct block {
 struct layout {
 	struct line *lines;
 	unsigned line_n;
-	struct block blocks[DEPTH_MAX];
+	struct open_block blocks[DEPTH_MAX];
 	unsigned block_n;
 	unsigned brackets;      /* that are open */
 	unsigned bracket_begin; /* the line of the outermost */
@@ -100,7 +100,7 @@ static unsigned level_of(const struct layout *l)
 
 static void block_push(struct layout *l, bool map, bool implied)
 {
-	struct block b = { level_of(l), map, implied };
+	struct open_block b = { level_of(l), map, implied };
 
 	if (l->block_n == DEPTH_MAX)
 		l->too_deep = true;

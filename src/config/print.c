@@ -8,6 +8,18 @@
 
 #define INDENT "  "
 
+/* Of the configuration that config_print() prints. */
+static _Thread_local const struct config_reference *references;
+
+/* What was written for a field, or for the text of a template; NULL: its value. */
+static const char *reference_of(const void *of)
+{
+	for (const struct config_reference *ref = references; ref; ref = ref->next)
+		if (ref->of == of)
+			return ref->written;
+	return NULL;
+}
+
 void print_indent(FILE *out, unsigned depth)
 {
 	while (depth-- > 0)
@@ -64,6 +76,10 @@ void print_template_text(FILE *out, const struct template *t)
 	for (unsigned i = 0; i < t->part_n; i++) {
 		const struct template_part *part = &t->parts[i];
 
+		if (part->variable == VARIABLE_NONE && reference_of(part->text.ptr)) {
+			print_quoted(out, slice_of(reference_of(part->text.ptr)), false);
+			continue;
+		}
 		if (part->variable == VARIABLE_NONE) {
 			print_quoted(out, part->text, true);
 			continue;
@@ -88,6 +104,11 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 	char number[VALUE_TEXT_MAX];
 	struct slice text = { NULL, 0 };
 
+	if (k->kind != KIND_NODE && reference_of(field)) {
+		print_indent(out, depth);
+		print_text(out, k->name.ptr, slice_of(reference_of(field)));
+		return;
+	}
 	switch (k->kind) {
 	case KIND_NODE:
 		return;
@@ -491,6 +512,7 @@ static void print_tracing(FILE *out, const struct config_tracing *t)
 
 void config_print(const struct config *c, FILE *out)
 {
+	references = c->references;
 	print_section(out, &section_top, c, 0, PROTOCOL_ANY);
 	print_listens(out, c);
 	print_logs(out, c);
@@ -509,4 +531,5 @@ void config_print(const struct config *c, FILE *out)
 		print_route(out, c, &c->routes[i]);
 	fputs("limits:\n", out);
 	print_section(out, &section_limits, &c->limits, 1, PROTOCOL_ANY);
+	references = NULL;
 }

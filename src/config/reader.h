@@ -71,6 +71,13 @@ const struct node *includes_read(struct config_reader *r, const struct node *roo
  * end. */
 struct slice folder_of(const struct config_reader *r, const struct node *n);
 
+/* substitute.c: replaces ${env.NAME} and ${file:PATH} in all values. */
+void substitute(struct config_reader *r, const struct node *root);
+
+/* substitute.c: notes, for --print, what was written for a field or for the text of a part of a
+ * template. */
+void reference_keep(struct config_reader *r, const char *written, const void *of);
+
 /* inherit.c: the file with what its upstreams and routes inherit, and with the routes of `hosts` as
  * `routes`. */
 const struct node *inherit(struct config_reader *r, const struct node *root);

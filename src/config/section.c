@@ -54,6 +54,8 @@ bool scalar_check(struct config_reader *r, const struct node *n, const char *for
 {
 	bool good = n->kind == NODE_SCALAR && !node_is_null(n);
 
+	if (n->refused)
+		return false;
 	if (!good)
 		report_wrong_kind(r, n, NODE_SCALAR, form);
 	else if (n->text.len == 0) {
@@ -75,8 +77,13 @@ const struct node *list_of(struct config_reader *r, const struct node *n)
 	*one = *n;
 	one->key = NULL;
 	one->next = NULL;
-	*list = (struct node){ .kind = NODE_LIST, .at = n->at, .key = n->key, .next = n->next,
-			       .children = one, .last = one, .child_n = 1,
+	*list = (struct node){ .kind = NODE_LIST,
+			       .at = n->at,
+			       .key = n->key,
+			       .next = n->next,
+			       .children = one,
+			       .last = one,
+			       .child_n = 1,
 			       .inherited = n->inherited };
 	return list;
 }
@@ -108,23 +115,70 @@ void variable_noted(struct config_reader *r, enum variable v)
 		r->config->uses_ja4 = true;
 }
 
+/* Appends the parts of a piece of the text. */
+static bool template_parts_add(struct template *t, struct template_part *parts,
+			       struct slice piece, bool log, size_t *column,
+			       const char **why)
+{
+	struct template_part more[TEMPLATE_PARTS_MAX];
+	struct template add;
+
+	if ((log ? template_compile_log : template_compile)(&add, more, piece, column,
+							    why) < 0)
+		return false;
+	*why = "more than 16 variables and pieces of text; shorten it";
+	if (t->part_n + add.part_n > TEMPLATE_PARTS_MAX)
+		return false;
+	for (unsigned i = 0; i < add.part_n; i++)
+		parts[t->part_n++] = more[i];
+	return true;
+}
+
+/* What a reference stands for is text, whatever it is. */
+static bool template_parts_read(struct config_reader *r, const struct node *n,
+				struct slice text, bool log, struct template *t,
+				struct template_part *parts, size_t *column,
+				const char **why)
+{
+	struct template_part *part;
+	size_t at = 0;
+
+	*t = (struct template){ .parts = parts };
+	for (const struct node_reference *ref = n->references; ref; ref = ref->next) {
+		if (!template_parts_add(t, parts,
+					(struct slice){ text.ptr + at, ref->at - at },
+					log, column, why) ||
+		    t->part_n == TEMPLATE_PARTS_MAX)
+			return false;
+		at = ref->at + ref->len;
+		if (ref->len == 0)
+			continue;
+		part = &parts[t->part_n++];
+		*part = (struct template_part){ VARIABLE_NONE,
+						{ text.ptr + ref->at, ref->len } };
+		reference_keep(r, arena_text(r->memory, ref->written), part->text.ptr);
+	}
+	return template_parts_add(t, parts, slice_after(text, at), log, column, why);
+}
+
 static const char *any_template_read(struct config_reader *r, const struct node *n,
 				     const char *form, bool log, struct template *t)
 {
 	struct template_part parts[TEMPLATE_PARTS_MAX];
 	struct slice text;
-	size_t column;
 	const char *why;
+	size_t column;
 
 	if (!scalar_check(r, n, form))
 		return NULL;
 	text = (struct slice){ arena_text(r->memory, n->text), n->text.len };
-	if ((log ? template_compile_log : template_compile)(t, parts, text, &column, &why) < 0) {
+	if (!template_parts_read(r, n, text, log, t, parts, &column, &why)) {
 		report_error(&r->report, node_text_pos(n, column), "%s", why);
 		*t = (struct template){ 0 };
 		return NULL;
 	}
-	suspect_template(r, n);
+	if (!n->references)
+		suspect_template(r, n);
 	for (unsigned i = 0; i < t->part_n; i++)
 		variable_noted(r, parts[i].variable);
 	t->parts = arena_copy(r->memory, parts, t->part_n * sizeof(parts[0]));
@@ -137,8 +191,8 @@ const char *template_read(struct config_reader *r, const struct node *n, const c
 	return any_template_read(r, n, form, false, t);
 }
 
-const char *log_template_read(struct config_reader *r, const struct node *n, const char *form,
-			      struct template *t)
+const char *log_template_read(struct config_reader *r, const struct node *n,
+			      const char *form, struct template *t)
 {
 	return any_template_read(r, n, form, true, t);
 }
@@ -169,13 +223,13 @@ bool name_define_as(struct config_reader *r, struct names *all, const struct nod
 	}
 	other = names_find(all, key->text);
 	if (other) {
-		report_error(
-			&r->report, key->at,
-			"'%.*s' is already defined on %s; use another name",
-			REPORT_ARG(key->text),
-			report_line(&r->report,
-				    CONTAINER(other, struct defined_name, entry)->node->key->at,
-				    key->at));
+		report_error(&r->report, key->at,
+			     "'%.*s' is already defined on %s; use another name",
+			     REPORT_ARG(key->text),
+			     report_line(&r->report,
+					 CONTAINER(other, struct defined_name, entry)
+						 ->node->key->at,
+					 key->at));
 		return false;
 	}
 	name->node = n;
@@ -262,15 +316,18 @@ static void read_pair(struct config_reader *r, const struct node *n,
 		return;
 	}
 	if (values->of[index]) {
-		report_error(&r->report, n->key->at,
-			     "'%s' is already set on %s; remove one of the two", k->name.ptr,
-			     report_line(&r->report, values->of[index]->key->at, n->key->at));
+		report_error(
+			&r->report, n->key->at,
+			"'%s' is already set on %s; remove one of the two", k->name.ptr,
+			report_line(&r->report, values->of[index]->key->at, n->key->at));
 		return;
 	}
 	values->of[index] = n;
 	if (k->kind == KIND_NODE || !scalar_check(r, n, key_example(r, k)) ||
 	    !suspect_text(r, n, k))
 		return;
+	if (n->references)
+		reference_keep(r, node_written(r, n), (const char *)into + k->offset);
 	fault = value_read(k, n->text, r->memory, into);
 	if (fault)
 		report_error(&r->report, n->at, "%s", fault);

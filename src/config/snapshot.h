@@ -16,6 +16,7 @@ enum record_kind {
 	RECORD_FILE,   /* key: name of the file; value: its text */
 	RECORD_MATCHES, /* key: pattern of `include`; value: paths, each with a NUL */
 	RECORD_INCLUDE, /* key: path of an included file; value: its text */
+	RECORD_VARIABLE, /* key: name of an environment variable; value: its value */
 	RECORD_LISTEN, /* key: an address to listen on; value: its config_address structs */
 	RECORD_URL,    /* key: HOST:PORT of a URL; value: the same */
 	RECORD_SERVER, /* key: address of a server; value: see lookups.c */
