@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "config/tls.h"
 #include "explain/explain.h"
+#include "explain/why.h"
 #include "run/file.h"
 #include "run/memory.h"
 #include "run/start.h"
@@ -87,6 +88,53 @@ static int request_explain(const struct arguments *a)
 	wrong = explain(config, &r, stdout);
 	config_free(config);
 	return wrong ? arguments_complain(CLI_EXPLAIN, "%s", wrong) : STATUS_DONE;
+}
+
+/* In the logs that are given, or else the json logs of the configuration. */
+static unsigned requests_find(const struct arguments *a, const struct config *c, bool *has_log)
+{
+	unsigned n = 0;
+
+	*has_log = a->word_n > 1;
+	for (unsigned i = 1; i < a->word_n; i++)
+		n += why(c, a->words[0], a->words[i], stdout, stderr);
+	for (unsigned i = 0; i < c->log_n && a->word_n == 1; i++) {
+		const struct config_access_log *log = &c->logs[i];
+
+		if (log->format != CONFIG_LOG_JSON || log->target != CONFIG_LOG_FILE ||
+		    strcmp(log->path, "-") == 0)
+			continue;
+		*has_log = true;
+		n += why(c, a->words[0], log->path, stdout, stderr);
+	}
+	return n;
+}
+
+static int request_why(const struct arguments *a)
+{
+	const char *file = option_value(a, OPTION_CONFIG);
+	struct config *config;
+	bool has_log;
+	unsigned n;
+
+	if (!file)
+		return arguments_complain(CLI_WHY, "-c FILE is missing");
+	if (a->word_n == 0)
+		return arguments_complain(CLI_WHY, "the id or URL of a request is missing; write "
+						   "'fairlead why -c FILE ID'");
+	config = config_read(file, stderr);
+	if (!config)
+		return STATUS_FAILED;
+	n = requests_find(a, config, &has_log);
+	if (!has_log)
+		fprintf(stderr, "fairlead: %s has no access_log with a path and format: json; "
+				"write the name of a log behind '%s'\n",
+			file, a->words[0]);
+	else if (n == 0)
+		fprintf(stderr, "fairlead: no such request in the log; ids need request_id: on, "
+				"and an older log may have it\n");
+	config_free(config);
+	return n > 0 ? STATUS_DONE : STATUS_FAILED;
 }
 
 /* ---- commands to a running program --------------------------------------------- */
@@ -218,6 +266,8 @@ static int command_run(const struct arguments *a, char **argv)
 		return files_format(a);
 	case CLI_EXPLAIN:
 		return request_explain(a);
+	case CLI_WHY:
+		return request_why(a);
 	case CLI_RELOAD:
 		return give_command(a, COMMAND_RELOAD);
 	case CLI_UPGRADE:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """`fairlead explain` says of each request what the running fairlead then does with it."""
+import os
 import re
 import socket
 import subprocess
@@ -7,6 +8,8 @@ import subprocess
 import rig
 
 CONFIG = """
+access_log: {{ path: {log}, format: json }}
+request_id: on
 trusted_proxies: [127.0.0.1]
 upstreams:
   a: {{ servers: [127.0.0.1:{a}] }}
@@ -52,11 +55,35 @@ def seen(fairlead, method, host, target, field):
     return text.split(b"\r\n\r\n", 1)[1].decode() if status == 200 else status
 
 
+def finds(fairlead, what, *expected):
+    command = [rig.FAIRLEAD, "why", "-c", fairlead.path, what]
+    got = subprocess.run(command, capture_output=True, text=True)
+    for text in expected:
+        rig.check(text in got.stdout, lambda: f"{what}: no {text!r} in {got}")
+    rig.check(got.returncode == (0 if expected else 1), lambda: f"{what}: {got}")
+
+
+def why(fairlead, log):
+    """A request, found again in the log by its id and by its URL."""
+    def ids():
+        with open(log) as f:
+            return re.findall(r'POST /why.*"request_id":"([0-9a-f-]{36})"', f.read())
+    for _ in range(2):
+        seen(fairlead, "POST", "www.example.org", "/why?x=1", "User-Agent: why")
+    rig.until(lambda: len(ids()) == 2, "two lines in the log")
+    found = ids()
+    finds(fairlead, found[0], "POST /why?x=1 HTTP/1.1\n", found[0], " complete\n",
+          "upstream       b\n", "prefix / of *.example.org: taken\n")
+    finds(fairlead, "http://www.example.org/why?x=1", found[0], found[1])
+    finds(fairlead, "0190-none")
+
+
 def test():
     a, b = rig.free_ports(2)
     for port, name in ((a, "a"), (b, "b")):
         rig.nginx(port, f'location / {{ default_type text/plain; return 200 "{name}"; }}')
-    fairlead = rig.Fairlead(CONFIG.format(a=a, b=b))
+    log = os.path.join(rig.TMP, f"access-{a}.log")
+    fairlead = rig.Fairlead(CONFIG.format(a=a, b=b, log=log))
     found = set()
     for method in METHODS:
         for host in HOSTS:
@@ -67,6 +94,7 @@ def test():
                     rig.check(said == got, lambda: f"{request[1:]}: {said} was said, {got} seen")
                     found.add(got)
     rig.check(found == {"a", "b", 308, 400, 404}, lambda: f"{found}")
+    why(fairlead, log)
 
 
 rig.main(test)
