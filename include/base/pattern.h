@@ -8,7 +8,8 @@
  * Memory: what a thread needs to match is allocated by its first match and freed with the thread;
  * it grows up to PATTERN_HEAP_KIB while a match needs that, and never per match.
  * Machine code: only where the process may make memory executable, so not behind the sandbox of
- * a worker process. PCRE2's interpreter needs 2 to 5 times as long. */
+ * a worker process. PCRE2's interpreter needs 2 to 8 times as long: 70 to 650 ns for usual
+ * patterns on a User-Agent of 100 bytes, instead of 30 to 90. */
 #ifndef BASE_PATTERN_H
 #define BASE_PATTERN_H
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Clients that stay at their server (`sticky`), or at their part of a split, by cookies that fairlead
 sets: on both workers, over a reload, and when the server dies; with real nginx."""
+import os
 import re
 import signal
 
@@ -76,9 +77,26 @@ def splits(fairlead, c):
     return clients, sides
 
 
+def example(a, b, c):
+    """examples/canary.yaml, with these ports."""
+    with open(os.path.join(rig.ROOT, "examples/canary.yaml")) as f:
+        text = re.sub(r"(?m)^listen:.*\n", "", f.read())
+    for port, own in ((3001, a), (3002, b), (3003, c)):
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{own}")
+    fairlead = rig.Fairlead(text)
+    clients = [Client(fairlead) for _ in range(60)]
+    ports = [client.get("/")[0] for client in clients]
+    rig.check(ports.count(c) < 15 and {a, b} <= set(ports), lambda: f"{ports}")
+    for client, port in zip(clients, ports):
+        rig.check(client.get("/") == (port, []), lambda: f"a client has left {port}")
+    clients[0].cookies["version"] = "canary"
+    rig.check(clients[0].get("/")[0] == c, "a tester does not get the canary")
+
+
 def test():
     a, b, c = rig.free_ports(3)
     origins = [rig.nginx(port, PORT_ONLY) for port in (a, b, c)]
+    example(a, b, c)
     fairlead = rig.Fairlead(CONFIG.format(a=a, b=b, c=c, weight=80))
     clients, homes = sticky(fairlead, a, b)
     browsers, sides = splits(fairlead, c)
