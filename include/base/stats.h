@@ -59,6 +59,9 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(requests_in_flight, gauge, "Requests in flight")                             \
 	X(requests_abandoned, counter, "Requests whose client left before a response") \
 	X(tunnels, gauge, "Upgraded connections")                                      \
+	X(rate_limits_exceeded, counter, "Requests over a rate limit")                 \
+	X(requests_delayed, counter, "Requests that waited because of a rate limit")   \
+	X(concurrency_limits_exceeded, counter, "Requests over a concurrency limit")   \
 	X(responses_1xx, counter, "Responses by status class")                         \
 	X(responses_2xx, counter, "")                                                  \
 	X(responses_3xx, counter, "")                                                  \

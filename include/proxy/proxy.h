@@ -9,6 +9,7 @@
 #ifndef PROXY_PROXY_H
 #define PROXY_PROXY_H
 
+#include "base/limittable.h"
 #include "base/names.h"
 #include "base/quota.h"
 #include "base/random.h"
@@ -45,6 +46,7 @@ struct proxy {
 	struct timer sweep;            /* runs the sweeper again for services not idle yet */
 	struct access_set logs;        /* of the configuration of `generation` */
 	struct quota *descriptor_quota;
+	struct limits *limits;         /* of the process */
 	unsigned worker;               /* see proxy_options */
 	struct timer descriptor_timer; /* retries connects that lacked a descriptor */
 	void (*evict_elsewhere)(void *owner, uint32_t n); /* see proxy_options */
@@ -72,6 +74,7 @@ struct proxy_options {
 	struct generation_options generation; /* the first */
 	struct worker_stats *stats;
 	struct quota *clients, *descriptors;
+	struct limits *limits; /* NULL: no route has a rule that limits */
 	struct access_set logs; /* of the configuration of `generation` */
 	unsigned worker; /* index of this worker in registries */
 	uint64_t seed;   /* of ids: differs between all workers of all machines */

@@ -161,5 +161,6 @@ extern const struct rule rule_methods, rule_request_fields, rule_response_fields
 	rule_error_pages;
 extern const struct rule rule_allow, rule_deny;
 extern const struct rule rule_basic_auth;
+extern const struct rule rule_rate_limit, rule_concurrency_limit;
 
 #endif

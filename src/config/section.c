@@ -1,5 +1,7 @@
 #include "reader.h"
 
+#include <inttypes.h>
+
 #include "config/nearest.h"
 #include "value.h"
 
@@ -280,6 +282,8 @@ static const char *key_example(struct config_reader *r, const struct key *k)
 		value = k->preset;
 	else if (k->kind == KIND_PATH || k->kind == KIND_URI)
 		value = "/PATH";
+	else if (k->kind == KIND_COUNT)
+		value = arena_format(&r->scratch, "%" PRIu64, k->min);
 	return arena_format(&r->scratch, "'%s: %s'", k->name.ptr, value);
 }
 

@@ -6,6 +6,8 @@ const struct config_rule *const config_rules[] = {
 	&rule_deny.config,
 	&rule_allow.config,
 	&rule_methods.config,
+	&rule_rate_limit.config,
+	&rule_concurrency_limit.config,
 	&rule_basic_auth.config,
 	&rule_request_fields.config,
 	&rule_response_fields.config,

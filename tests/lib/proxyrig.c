@@ -493,6 +493,7 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 		secure_upstreams(r);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
+	assert_true(limits_init(&r->limits, 1024, 1));
 	for (unsigned i = 0; i < r->config->upstream_n; i++) {
 		quota_init(&r->lines[i], r->config->upstreams[i].queue);
 		r->registries[i] = registry_new("", 1, NULL, NULL);
@@ -512,6 +513,7 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 				   .stats = &r->stats,
 				   .clients = &r->clients,
 				   .descriptors = &r->descriptors,
+				   .limits = &r->limits,
 				   .logs = { 1, { &r->access } },
 			   }),
 		0);
@@ -570,6 +572,7 @@ void proxyrig_close(struct proxyrig *r)
 	assert_int_equal(r->stats.requests_in_flight, 0);
 	assert_int_equal(r->stats.tunnels, 0);
 	proxy_done(&r->proxy);
+	limits_done(&r->limits);
 	access_done(&r->access);
 	simrig_assert_buffers(&r->sim);
 	simrig_close(&r->sim);

@@ -26,6 +26,7 @@ struct proxyrig {
 	struct registry *registries[PROXYRIG_UPSTREAMS];
 	struct upstream_view upstream_views[PROXYRIG_UPSTREAMS];
 	struct quota clients, descriptors, lines[PROXYRIG_UPSTREAMS];
+	struct limits limits;
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;

@@ -285,6 +285,7 @@ static void check_own_status(struct sim_client *c, const struct sim_request *r,
 	/* A query to a cache that is down is a miss. */
 	if (status == 502 || status == 503 || status == 504 ||
 	    (status == 404 && r->goal == GOAL_CACHE) ||
+	    (status == 429 && simworld_limits(w, r->upstream)) ||
 	    (status == 400 &&
 	     (r->bad_head || r->bad_body || cut || (r->chunked && w->faults.memory))) ||
 	    (status == 408 && (cut || w->faults.few_buffers)))

@@ -90,6 +90,26 @@ static void config_add_retry_policy(struct simworld *w, struct strbuf *x,
 	strbuf_addf(x, " }");
 }
 
+/* Where each request must succeed, none is refused: it only waits. The choices are not drawn. */
+static void config_add_key_limits(struct simworld *w, struct strbuf *x, unsigned u)
+{
+	bool must_succeed = simworld_must_succeed(w);
+	unsigned choice = simworld_choice(w, 1000 + u, 8);
+
+	if (choice < 2)
+		strbuf_addf(x, ", rate_limit: { requests: %u/s, burst: %u, delay: %s }",
+			    must_succeed ? 100 : 30, 1 + choice * 3,
+			    must_succeed ? "60s" : "40ms");
+	if (choice == 1 || choice == 2)
+		strbuf_addf(x, ", concurrency_limit: { requests: %u }",
+			    must_succeed ? 1000 : 2);
+}
+
+bool simworld_limits(const struct simworld *w, unsigned u)
+{
+	return simworld_choice(w, 1000 + u, 8) <= 2;
+}
+
 static void config_add_cache(struct simworld *w, struct strbuf *x)
 {
 	strbuf_addf(x, "  cache:\n    protocol: memcached\n");
@@ -194,6 +214,7 @@ static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
 						 "weight: 0 }], split_cookie: part }",
 				    u);
 			config_add_retry_policy(w, x, &w->policies[u]);
+			config_add_key_limits(w, x, u);
 			if (w->half_close)
 				strbuf_addf(x, ", half_close: allow");
 			strbuf_addf(x, " }\n");

@@ -314,6 +314,7 @@ static void proxy_open(struct simworld *w)
 	quota_init(&w->descriptors, scarce && simworld_chance(w, 2)
 					    ? 1 + (uint32_t)simworld_draw(w, 10)
 					    : 1000);
+	ASSERT(limits_init(&w->limits, 64, w->seed));
 	for (unsigned i = 0; i < COUNT(w->queue_quotas); i++) {
 		char name[8];
 
@@ -332,6 +333,7 @@ static void proxy_open(struct simworld *w)
 				  .stats = &w->stats,
 				  .clients = &w->client_quota,
 				  .descriptors = &w->descriptors,
+				  .limits = &w->limits,
 				  .logs = { 1, { &w->access } },
 			  }) == 0);
 	listener_start(&w->listener, &w->sim.tick,
@@ -783,6 +785,15 @@ static void check_stats(struct simworld *w)
 	assert_int_equal(w->stats.requests_in_flight, 0);
 }
 
+/* Whatever became of the requests: none is counted as in flight. */
+static void check_counts(struct simworld *w)
+{
+	const struct limit_table *counts = &w->limits.counts;
+
+	for (size_t i = 0; i < (size_t)counts->lines * LIMIT_LINE; i++)
+		assert_int_equal(counts->words[i], 0);
+}
+
 static void hash_access_log(struct simworld *w)
 {
 	struct slice s = { NULL, 0 };
@@ -805,6 +816,8 @@ static void simworld_close(struct simworld *w)
 	check_stats(w);
 	check_budgets(w);
 	proxy_done(&w->proxy);
+	check_counts(w);
+	limits_done(&w->limits);
 	for (unsigned i = 0; i < COUNT(w->registries); i++)
 		registry_free(w->registries[i]);
 	access_done(&w->access);

@@ -245,6 +245,7 @@ struct simworld {
 	struct quota queue_quotas[SIMWORLD_UPSTREAMS + 2];
 	struct registry *registries[SIMWORLD_UPSTREAMS + 2];
 	struct quota client_quota, descriptors;
+	struct limits limits;
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;
@@ -304,6 +305,9 @@ static inline bool simworld_secures(const struct simworld *w, unsigned upstream)
 
 /* Draws what reloads do not change: upstreams, limits, retry policies. */
 void simworld_draw_upstreams(struct simworld *w);
+
+/* Routes to this upstream have a rate_limit or a concurrency_limit. */
+bool simworld_limits(const struct simworld *w, unsigned u);
 
 /* Draws a configuration; the caller frees it. */
 struct config *simworld_draw_config(struct simworld *w);

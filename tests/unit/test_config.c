@@ -87,6 +87,8 @@ static const char all_keys[] =
 	"content_type: 'text/plain; a=\"b\"', command: mg, miss: next }\n"
 	"  - path: /sync\n"
 	"    methods: [POST, GET]\n"
+	"    rate_limit: { requests: 100/m, burst: 5, key: \"${header.X-D}\", delay: 1500ms }\n"
+	"    concurrency_limit: { requests: 7, ipv6_prefix: 48, dry_run: on }\n"
 	"    request_fields: { remove: [X-A, X-B], set: { X-C: \"$${path}${header.X-D}\" }, "
 	"add: { X-E: [a, b, c], \"|f'\": \"a \\\"b\" } }\n"
 	"    response_fields: { set: { X-G: h, Server: '-' } }\n"

@@ -332,6 +332,33 @@ static void queue_is_full(struct proxyrig *r)
 	proxycase_assert_response(r, second, 200, "Length: 5");
 }
 
+static void over_the_rate(struct proxyrig *r)
+{
+	proxycase_assert_response(r, proxycase_request(r, GET("/again/length")), 200, "");
+	proxycase_assert_response(r, proxycase_request(r, GET("/again/length")), 429,
+				  "error=http_request_denied");
+	proxycase_assert_ending(r, ENDING_RATE_LIMITED);
+}
+
+static void too_many_at_once(struct proxyrig *r)
+{
+	proxycase_request(r, GET("/again/never"));
+	SIMRIG_UNTIL(&r->sim, r->requests == 1, 1000);
+	proxycase_assert_response(r, proxycase_request(r, GET("/again/length")), 429,
+				  "error=http_request_denied");
+	proxycase_assert_ending(r, ENDING_CONCURRENCY_LIMITED);
+}
+
+static void test_limits(void **state)
+{
+	(void)state;
+	proxycase_each_seed(over_the_rate, "rate_limit",
+			    (struct proxyrig_options){ .again = "    rate_limit: 1/h\n" });
+	proxycase_each_seed(too_many_at_once, "concurrency_limit",
+			    (struct proxyrig_options){
+				    .again = "    concurrency_limit: { requests: 1 }\n" });
+}
+
 static void test_queue(void **state)
 {
 	(void)state;
@@ -649,6 +676,7 @@ static const struct CMUnitTest others[] = {
 	PROXYCASE_TEST(test_proxy_protocol),
 	PROXYCASE_TEST(test_misdirected),
 	PROXYCASE_TEST(test_queue),
+	PROXYCASE_TEST(test_limits),
 	PROXYCASE_TEST(test_server_logged),
 	PROXYCASE_TEST(test_connect_timeout),
 	PROXYCASE_TEST(test_send_timeout),

@@ -25,6 +25,7 @@ struct workers {
 	enum io_engine_kind engine;              /* of all loops */
 	struct config_versions *config_versions; /* of the control thread */
 	struct quota clients, descriptors, handshakes;
+	struct limits limits;
 	struct mailbox *control; /* of the control thread */
 	struct worker *all;      /* options->workers of them */
 	/* Called on the control thread. */

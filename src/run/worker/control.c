@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -361,6 +362,15 @@ static void divide_descriptors(struct workers *s, const struct run_options *o,
 					    unused_reserve(o, config->listen_n));
 }
 
+/* Nobody may know the seed: with it, keys could be chosen that share one bucket. */
+static bool open_limits(struct limits *l)
+{
+	uint64_t seed;
+
+	return getrandom(&seed, sizeof(seed), 0) == sizeof(seed) &&
+	       limits_init(l, LIMIT_KEYS, seed);
+}
+
 static int init_shared(struct control *c)
 {
 	struct workers *s = &c->shared;
@@ -378,7 +388,7 @@ static int init_shared(struct control *c)
 	divide_descriptors(s, c->options, config);
 	quota_init(&s->handshakes, config->limits.handshakes);
 	c->workers = calloc(c->options->workers, sizeof(c->workers[0]));
-	if (!c->workers)
+	if (!c->workers || !open_limits(&s->limits))
 		return -1;
 	c->pulse = pulse_new(c->workers, c->options->workers);
 	if (!c->pulse)
@@ -495,6 +505,7 @@ static void control_done(struct control *c)
 	tick_done(&c->tick);
 	close(c->setup_channel);
 	free(c->pulse);
+	limits_done(&c->shared.limits);
 	free(c->workers);
 }
 

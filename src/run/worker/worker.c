@@ -410,6 +410,7 @@ static int open_proxy(struct worker *w)
 					     .stats = &w->stats,
 					     .clients = &s->clients,
 					     .descriptors = &s->descriptors,
+					     .limits = &s->limits,
 					     .worker = w->index,
 					     .logs = w->logs,
 					     .evict_elsewhere = evict_elsewhere,

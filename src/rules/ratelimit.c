@@ -1,0 +1,257 @@
+/* The rule `rate_limit`: so many requests of a key in a time, as a token bucket that all workers
+ * share (base/limittable.h). Others get 429 with Retry-After (RFC 6585 4), or wait for their turn.
+ * RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10) tell every client where
+ * it stands.
+ *
+ *   check ──▶ taken: goes on ── or its time has not come: WAITS, until the timer
+ *     └────▶ refused: 429
+ */
+#include "limitkey.h"
+#include "proxy/action.h"
+#include "proxy/proxy.h"
+#include "proxy/rule.h"
+
+#define REQUESTS_MAX 10000
+
+struct config_rate_limit {
+	struct limit_key key;
+	struct rate rate;
+	uint32_t requests, unit; /* as written: index in units */
+	uint32_t burst;          /* 0: as many as `requests` */
+	uint32_t delay_ms;
+	uint32_t dry_run;
+	struct slice policy; /* of RateLimit-Policy */
+};
+
+static const struct rate_unit {
+	char letter;
+	uint32_t seconds;
+} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 } };
+
+struct rate_work {
+	struct timer timer; /* armed: the request waits for its turn */
+	struct exchange *exchange;
+	struct rate_result result;
+};
+
+/* ---- configuration ----------------------------------------------------------- */
+
+enum { KEY_REQUESTS, KEY_KEY, KEY_PREFIX, KEY_BURST };
+
+static const struct key rate_keys[] = {
+	[KEY_REQUESTS] = NODE_ROW(requests, "10/s", "required",
+				  "1 to 10000 requests in a second (s), minute (m) or hour "
+				  "(h)"),
+	[KEY_KEY] = LIMIT_KEY_ROW,
+	[KEY_PREFIX] = LIMIT_PREFIX_ROW(struct config_rate_limit),
+	[KEY_BURST] =
+		KEY_ROW(struct config_rate_limit, burst, COUNT, burst, "auto", 1, 1000000,
+			"auto", ANY,
+			"so many requests may come at once after a time without any; "
+			"auto: as many as the number in `requests`"),
+	KEY_ROW(struct config_rate_limit, delay, DURATION, delay_ms, "0s", 0, 60000, NULL,
+		ANY,
+		"a request over the limit waits so long for its turn, in order, before one is "
+		"refused"),
+	KEY_ROW(struct config_rate_limit, dry_run, WORD, dry_run, "off", 0, 0, "off|on",
+		ANY,
+		"on: nothing is refused or delayed, only counted "
+		"(fairlead_rate_limits_exceeded_total)"),
+};
+
+static const struct section rate_section = { "routes[].rate_limit.", rate_keys,
+					     COUNT(rate_keys) };
+static const struct section *const rate_sections[] = { &rate_section, NULL };
+
+/* "N/s". False: it is not that. */
+static bool requests_parse(struct slice text, uint32_t *n, uint32_t *unit)
+{
+	size_t i = 0;
+
+	*n = 0;
+	for (; i < text.len && text.ptr[i] >= '0' && text.ptr[i] <= '9'; i++)
+		if ((*n = *n * 10 + (uint32_t)(text.ptr[i] - '0')) > REQUESTS_MAX)
+			return false;
+	if (*n == 0 || i + 2 != text.len || text.ptr[i] != '/')
+		return false;
+	for (*unit = 0; *unit < COUNT(units); ++*unit)
+		if (units[*unit].letter == text.ptr[i + 1])
+			return true;
+	return false;
+}
+
+static void rate_set(struct config_reader *r, const struct section_values *values,
+		     struct config_rate_limit *c)
+{
+	uint64_t unit_us = UINT64_C(1000000) * units[c->unit].seconds;
+
+	c->rate.interval_us = unit_us / c->requests;
+	c->rate.tokens = c->burst ? c->burst : c->requests;
+	if (c->rate.interval_us * c->rate.tokens > LIMIT_FILL_US)
+		report_error(
+			reader_report(r), node_pos(values->of[KEY_BURST]),
+			"at this rate it takes more than an hour until so many may come "
+			"again; write %u or less",
+			(unsigned)(LIMIT_FILL_US / c->rate.interval_us));
+	c->policy = slice_of(arena_format(
+		reader_memory(r), "\"default\";q=%u;w=%u", c->rate.tokens,
+		(unsigned)((c->rate.interval_us * c->rate.tokens + 999999) / 1000000)));
+}
+
+static const void *rate_read(struct config_reader *r, const struct node *n,
+			     struct config_route *route)
+{
+	struct config_rate_limit *c = arena_alloc(reader_memory(r), sizeof(*c));
+	struct section_values values = { { NULL } };
+	const struct node *requests;
+
+	(void)route;
+	if (n->kind == NODE_SCALAR && !node_is_null(n)) {
+		section_read(r, NULL, &rate_section, c, &values);
+		values.of[KEY_REQUESTS] = n;
+	} else if (!section_read(r, n, &rate_section, c, &values)) {
+		return NULL;
+	}
+	limit_key_read(r, n, values.of[KEY_KEY], values.of[KEY_PREFIX], &c->key);
+	requests = values.of[KEY_REQUESTS];
+	if (!requests || !scalar_check(r, requests, "a rate, as in 10/s"))
+		return NULL;
+	if (!requests_parse(requests->text, &c->requests, &c->unit)) {
+		report_error(
+			reader_report(r), requests->at,
+			"this is no rate; write 1 to %u requests in a second, minute or "
+			"hour, as in 10/s, 100/m or 1000/h",
+			REQUESTS_MAX);
+		return NULL;
+	}
+	rate_set(r, &values, c);
+	return c;
+}
+
+static void rate_print(FILE *out, const struct config *config, const void *options)
+{
+	const struct config_rate_limit *c = options;
+
+	(void)config;
+	print_indent(out, ACTION_DEPTH);
+	fputs("rate_limit:\n", out);
+	print_indent(out, ACTION_DEPTH + 1);
+	fprintf(out, "requests: %u/%c\n", c->requests, units[c->unit].letter);
+	limit_key_print(out, &c->key, &rate_section, KEY_PREFIX, c);
+}
+
+/* ---- requests ----------------------------------------------------------------- */
+
+static void turn_has_come(struct timer *t)
+{
+	struct rate_work *w = CONTAINER(t, struct rate_work, timer);
+
+	tick_run(w->exchange->proxy->tick, &w->exchange->task);
+}
+
+static enum rule_verdict rate_apply(const struct rule_use *u, struct rate_work *w)
+{
+	struct proxy *p = u->exchange->proxy;
+
+	timer_init(&w->timer, turn_has_come);
+	w->exchange = u->exchange;
+	if (!w->result.taken) {
+		exchange_fail(u->exchange, ENDING_RATE_LIMITED);
+		return RULE_ENDED;
+	}
+	if (w->result.wait_us == 0)
+		return RULE_GOES_ON;
+	stat_add(&p->stats->requests_delayed, 1);
+	timer_set(&p->tick->wheel, &w->timer,
+		  p->tick->now_ms + w->result.wait_us / 1000 + 1);
+	return RULE_WAITS;
+}
+
+static enum rule_verdict rate_check(const struct rule_use *u,
+				    const struct request_view *view)
+{
+	const struct config_rate_limit *c = u->options;
+	struct proxy *p = u->exchange->proxy;
+	struct rate_result result;
+	struct rate_work *w;
+	uint64_t hash;
+
+	if (!limit_key_hash(&c->key, view, p->limits->rates.seed, &hash))
+		return RULE_GOES_ON;
+	result = rate_take(&p->limits->rates, hash, &c->rate, p->tick->now_us,
+			   UINT64_C(1000) * c->delay_ms);
+	if (!result.taken || result.wait_us > 0)
+		stat_add(&p->stats->rate_limits_exceeded, 1);
+	if (c->dry_run)
+		return RULE_GOES_ON;
+	w = rule_begin_work(u);
+	if (!w)
+		return RULE_ENDED;
+	w->result = result;
+	return rate_apply(u, w);
+}
+
+static enum rule_verdict rate_step(const struct rule_use *u)
+{
+	const struct rate_work *w = rule_work(u);
+
+	return timer_armed(&w->timer) ? RULE_WAITS : RULE_GOES_ON;
+}
+
+static void rate_ended(const struct rule_use *u)
+{
+	struct rate_work *w = rule_work(u);
+
+	timer_stop(&u->exchange->proxy->tick->wheel, &w->timer);
+	slab_put(rule_works(u->exchange->proxy, &rule_rate_limit), w);
+}
+
+/* ---- responses ---------------------------------------------------------------- */
+
+static uint64_t seconds_up(uint64_t us)
+{
+	return (us + 999999) / 1000000;
+}
+
+static void rate_response(const struct rule_use *u, const struct request_view *view,
+			  const struct head *h, struct field_changes *c)
+{
+	const struct config_rate_limit *o = u->options;
+	const struct rate_work *w = rule_work(u);
+	char *begin = c->text.at;
+
+	(void)view;
+	(void)h;
+	if (!w)
+		return;
+	emit_slice(&c->text, SLICE("\"default\";r="));
+	emit_number(&c->text, w->result.left);
+	emit_slice(&c->text, SLICE(";t="));
+	emit_number(&c->text, seconds_up(w->result.full_us));
+	field_set(c, SLICE("RateLimit-Policy"), o->policy);
+	field_set(c, SLICE("RateLimit"),
+		  (struct slice){ begin, (size_t)(c->text.at - begin) });
+	if (w->result.taken)
+		return;
+	begin = c->text.at;
+	emit_number(&c->text, seconds_up(w->result.wait_us));
+	field_set(c, SLICE("Retry-After"),
+		  (struct slice){ begin, (size_t)(c->text.at - begin) });
+}
+
+const struct rule rule_rate_limit = {
+	.config = {
+		.key = NODE_ROW(rate_limit, "N/s or { requests: N/s, … }", "none",
+				"rule: so many requests of a key in a time; others get 429 with "
+				"Retry-After, or wait; a rate, or a map with the keys of "
+				"`routes[].rate_limit`"),
+		.sections = rate_sections,
+		.read = rate_read,
+		.print = rate_print,
+	},
+	.check = rate_check,
+	.work_bytes = sizeof(struct rate_work),
+	.step = rate_step,
+	.ended = rate_ended,
+	.response = rate_response,
+};
