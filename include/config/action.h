@@ -140,6 +140,11 @@ const struct config_file *file_read(struct config_reader *r, const struct node *
 bool file_revert(struct config_reader *r, const struct node *n,
 		 const struct config_file *file, const char *fault);
 
+/* action.c: the index of the upstream that `n` (may be NULL) names, and that has this protocol. 0:
+ * there is none, which is reported, or it is invalid. */
+unsigned upstream_find(struct config_reader *r, const struct node *n,
+		       enum config_protocol protocol);
+
 /* action.c: reads a map with the keys of `proxy` or `memcached`, for actions that have such maps
  * too. in_part: the keys that shape the response are refused. */
 void proxy_read(struct config_reader *r, const struct node *n, struct config_proxy *p);

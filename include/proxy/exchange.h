@@ -3,7 +3,7 @@
  *   ROUTING ─▶ RELAYING ─▶ (ended)
  *     │ ▲ ▲      │  └──▶ REPLYING  any failure, if the head had not left yet
  *     │ │ └──────┘  a miss
- *     ├─┴─ CHECKING ─▶ REPLYING
+ *     ├─┴─ CHECKING ─▶ REPLYING, RELAYING
  *     ├─▶ WORKING ──▶ REPLYING
  *     └─▶ REPLYING ─▶ (ended)
  *
@@ -11,7 +11,7 @@
  *
  *   ROUTING    the route is looked up, its rules are asked (rule.h) and its action started
  *   CHECKING   a rule has to wait before it can decide, as for another server; then ROUTING again,
- *              for the rules behind it
+ *              for the rules behind it, or RELAYING that server's response
  *   RELAYING   the response is read from a source: relay.h has the states of this. A failure
  *              before a byte of the response was given to the kernel takes it back and replies
  *              instead. After a cache miss the exchange may go back to ROUTING (`miss: next`)

@@ -38,6 +38,7 @@ enum rule_verdict {
 	RULE_GOES_ON, /* the request may go on */
 	RULE_ENDED,   /* the rule has replied, or ended the exchange otherwise */
 	RULE_WAITS,   /* step() will decide */
+	RULE_RELAYS,  /* of step(): its source is the response, as given to exchange_relay() */
 };
 
 /* What rules change in the head of a request that is sent to an upstream. The text may be in
@@ -160,7 +161,7 @@ void rules_close(void);
 extern const struct rule rule_methods, rule_request_fields, rule_response_fields,
 	rule_error_pages;
 extern const struct rule rule_allow, rule_deny;
-extern const struct rule rule_basic_auth;
+extern const struct rule rule_basic_auth, rule_auth_request;
 extern const struct rule rule_rate_limit, rule_concurrency_limit;
 
 #endif

@@ -330,6 +330,13 @@ enum verdict attempt_head(struct attempt *a, struct head *h)
 	return VERDICT_OK;
 }
 
+/* True: the response has a body that nobody will read: that to GET, for a client's HEAD. */
+static bool body_is_left(const struct attempt *a, const struct head *h, enum framing framing)
+{
+	return framing == FRAMING_NONE &&
+	       head_response_framing(h, (enum method)a->request->method) != FRAMING_NONE;
+}
+
 void attempt_take_head(struct attempt *a, const struct head *h, enum framing framing)
 {
 	struct stream *s = a->lease.stream;
@@ -351,7 +358,8 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 	/* A 204 that announces a body: the body may still come, and would be taken for the next
 	 * response. */
 	a->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
-		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
+		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0)) &&
+		      !body_is_left(a, h, framing);
 	set_state(a, ATTEMPT_RELAYING);
 	stream_begin_body(s, framing, h->length);
 	lateness_begin(a);

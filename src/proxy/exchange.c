@@ -55,7 +55,8 @@ static void exchange_release(struct exchange *x, enum ending ending)
 static const uint8_t next_states[] = {
 	[EXCHANGE_ROUTING] = 1u << EXCHANGE_CHECKING | 1u << EXCHANGE_RELAYING |
 			     1u << EXCHANGE_WORKING | 1u << EXCHANGE_REPLYING,
-	[EXCHANGE_CHECKING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_CHECKING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_RELAYING |
+			      1u << EXCHANGE_REPLYING,
 	[EXCHANGE_RELAYING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_WORKING] = 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_REPLYING] = 0,
@@ -209,6 +210,7 @@ static void start(struct exchange *x, struct request_view *view, unsigned rule)
 		exchange_set_state(x, EXCHANGE_CHECKING);
 		break;
 	case RULE_ENDED:
+	case RULE_RELAYS:
 		break;
 	}
 }
@@ -283,12 +285,20 @@ static void step_checking(struct exchange *x)
 {
 	struct exchange_view v;
 
-	if (rules_step(x) != RULE_GOES_ON)
+	switch (rules_step(x)) {
+	case RULE_WAITS:
+	case RULE_ENDED:
 		return;
-	exchange_set_state(x, EXCHANGE_ROUTING);
-	exchange_view_restore(&v, x);
-	start(x, &v.view, rules_waiting(x) + 1);
-	/* Bytes of a body may be waiting, which the fetch has not been offered yet. */
+	case RULE_RELAYS:
+		break;
+	case RULE_GOES_ON:
+		exchange_set_state(x, EXCHANGE_ROUTING);
+		exchange_view_restore(&v, x);
+		start(x, &v.view, rules_waiting(x) + 1);
+		break;
+	}
+	/* Bytes of a body may be waiting, which the fetch has not been offered yet; or the source
+	 * has a head. */
 	if (!x->ended)
 		tick_run(x->proxy->tick, &x->task);
 }

@@ -235,6 +235,8 @@ static void respond(struct sim_peer *a, const char *path, const char *body,
 	} else if (path_is(path, "/ntlm")) {
 		sim_peer_send_text(a, "HTTP/1.1 401 X\r\nWWW-Authenticate: NTLM\r\n"
 				      "Content-Length: 0\r\n\r\n");
+	} else if (path_is(path, "/forbidden")) {
+		sim_peer_send_text(a, "HTTP/1.1 403 X\r\nContent-Length: 7\r\n\r\nnot you");
 	} else if (path_is(path, "/interim/")) {
 		respond_interim(a, (unsigned)n);
 	} else if (path_is(path, "/more")) {

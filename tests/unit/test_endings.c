@@ -657,6 +657,7 @@ static void test_all_reached(void **state)
 
 	static const uint8_t elsewhere[] = {
 		ENDING_UNAUTHORIZED, ENDING_VERIFIER_BUSY, /* test_basicauth.c */
+		ENDING_AUTH_FAILED, /* test_authrequest.c */
 	};
 
 	(void)state;
