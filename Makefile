@@ -5,7 +5,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test test-long sim soak mutants programs tests notes install fuzz format tidy analyse cost clean help FORCE
+.PHONY: all run test test-long sim soak mutants programs tests notes install deb fuzz format tidy analyse cost clean help FORCE
 .PHONY: bench bench-quick bench-compare bench-concurrency bench-micro
 MAKEFLAGS += --no-builtin-rules
 
@@ -111,6 +111,10 @@ install: programs
 	install -D -m 755 build/$(VARIANT)/fairlead $(DESTDIR)$(PREFIX)/bin/fairlead
 	install -D -m 644 examples/quickstart.yaml \
 		$(DESTDIR)$(sysconfdir)/fairlead/fairlead.yaml.example
+
+## make deb        builds the Debian package into build/deb and checks it with lintian
+deb:
+	@tools/deb
 
 ## make fuzz T=request S=60   runs a target of tests/fuzz for S seconds (with clang-14, not CC);
 ##                 MERGE=1 adds new inputs to the corpus
