@@ -102,6 +102,7 @@ struct registry_entry {
 	uint64_t key;                  /* hash of name and address */
 	_Atomic uint32_t users;        /* workers that have entered it; 0: unused */
 	_Atomic bool published;        /* name and address are valid */
+	_Atomic bool drained; /* an operator has asked for no new requests: admin API */
 	_Atomic uint32_t permits_used; /* in use or granted */
 	char name[REGISTRY_NAME_MAX];
 	char address[SOCK_TEXT_MAX];

@@ -188,6 +188,9 @@ struct upstream_stats *upstream_stats(struct upstream *u);
 bool upstream_resolved(struct upstream *u, unsigned index,
 		       const struct config_address *addresses, unsigned n);
 
+/* The operator has drained servers, or not any more: registry_entry.drained. */
+void upstream_drains_changed(struct upstream *u);
+
 /* Sets the result of a health check. An address that is no server's is ignored. */
 void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
 		     bool up);

@@ -159,6 +159,7 @@ static struct registry_entry *entry_reuse(struct registry *r)
 		atomic_store(&entry->published, false);
 		memset(entry->records, 0, r->worker_n * sizeof(entry->records[0]));
 		atomic_store(&entry->permits_used, 0);
+		atomic_store(&entry->drained, false);
 		return entry;
 	}
 	return NULL;

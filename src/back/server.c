@@ -11,6 +11,38 @@
 #include "io/sock.h"
 #include "sticky.h"
 
+/* No new requests for it, if there is another server: its health check, or the operator. */
+static void server_set_down(struct server *s)
+{
+	bool down = s->health_down || s->drained;
+
+	if (down == s->probed_down)
+		return;
+	if (!down)
+		server_slow_start(s);
+	rank_set_probed_down(s, down);
+	server_set_status(s);
+}
+
+static void drains_read(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->table.n; i++) {
+		struct server *s = server_at(u, i);
+		const struct registry_entry *entry = s->member.registry_entry;
+
+		s->drained = entry && atomic_load(&entry->drained);
+		server_set_down(s);
+	}
+}
+
+void upstream_drains_changed(struct upstream *u)
+{
+	if (u->closing)
+		return;
+	drains_read(u);
+	upstream_schedule_queue(u);
+}
+
 /* A new set of servers, and memory for its groups. */
 struct upstream_change {
 	struct upstream *upstream;
@@ -222,6 +254,7 @@ static void change_commit(struct upstream_change *c)
 	free(u->groups);
 	u->groups = c->groups;
 	rank_build(u);
+	drains_read(u);
 	upstream_balance_build(u);
 	upstream_schedule_queue(u);
 	CHECK_STATE(upstream_check(u));
@@ -259,10 +292,8 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 	s = server_find(u, u->server_name[index].name, address);
 	if (!s)
 		return;
-	if (up && s->probed_down)
-		server_slow_start(s);
-	rank_set_probed_down(s, !up);
-	server_set_status(s);
+	s->health_down = !up;
+	server_set_down(s);
 	upstream_schedule_queue(u);
 }
 
@@ -272,9 +303,10 @@ static void probe_results_forget(struct upstream *u)
 	for (unsigned i = 0; i < u->table.n; i++) {
 		struct server *s = server_at(u, i);
 
-		if (!s->probed_down)
+		if (!s->health_down)
 			continue;
-		rank_set_probed_down(s, false);
+		s->health_down = false;
+		rank_set_probed_down(s, s->drained);
 		server_set_status(s);
 	}
 }

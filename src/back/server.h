@@ -28,7 +28,9 @@ struct server {
 	/* rank.c */
 	uint32_t at;              /* in upstream->servers; RANK_UNLISTED: in none */
 	uint8_t rank;             /* the set it is in */
-	bool probed_down;         /* by the health check */
+	bool probed_down;         /* health_down or drained */
+	bool health_down;         /* by the health check */
+	bool drained;             /* by the operator: registry_entry */
 	bool ejected;             /* ejection.c */
 	struct timer unreachable; /* armed: a connect failed not long ago */
 	uint32_t id;              /* in lease.tried; is not reused */

@@ -378,6 +378,16 @@ bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstr
 	return true;
 }
 
+void proxy_drains_changed(struct proxy *p)
+{
+	LIST_EACH(&p->services, node) {
+		struct upstream *u = LIST_ITEM(node, struct service, node)->upstream;
+
+		if (u)
+			upstream_drains_changed(u);
+	}
+}
+
 void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
 		  unsigned server, const struct config_address *address, bool up)
 {

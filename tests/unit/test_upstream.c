@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/back/server.h"
 #include "lib/upstreamrig.h"
 
 #define WAITERS 40
@@ -348,6 +349,42 @@ static void spare(struct upstreamrig *h)
 	assert_true(upstream_has_spare(h->upstream, &tried));
 	tried_add(&tried, 1);
 	assert_false(upstream_has_spare(h->upstream, &tried));
+}
+
+static void set_drained(struct upstreamrig *h, const char *name, bool drained)
+{
+	REGISTRY_EACH(h->upstream->table.registry, entry)
+		if (strcmp(entry->name, name) == 0)
+			atomic_store(&entry->drained, drained);
+	upstream_drains_changed(h->upstream);
+}
+
+/* The operator's word and the health check's: one of both suffices. */
+static void drained(struct upstreamrig *h)
+{
+	struct tried tried = { .n = 1 }; /* the first server */
+	struct config_address b = upstreamrig_address(1);
+
+	h->servers[2].backup = true;
+	upstreamrig_start(h);
+	assert_true(upstream_has_spare(h->upstream, &tried));
+	set_drained(h, "b", true);
+	assert_false(upstream_has_spare(h->upstream, &tried));
+	upstream_probed(h->upstream, 1, &b, true);
+	assert_false(upstream_has_spare(h->upstream, &tried));
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	assert_false(upstream_has_spare(h->upstream, &tried));
+	upstream_probed(h->upstream, 1, &b, false);
+	set_drained(h, "b", false);
+	assert_false(upstream_has_spare(h->upstream, &tried));
+	upstream_probed(h->upstream, 1, &b, true);
+	assert_true(upstream_has_spare(h->upstream, &tried));
+}
+
+static void test_drained(void **state)
+{
+	(void)state;
+	upstreamrig_each_seed(3, drained);
 }
 
 static void test_spare(void **state)
@@ -742,6 +779,7 @@ int main(void)
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_avoid_tried),
 		cmocka_unit_test(test_spare),
+		cmocka_unit_test(test_drained),
 		cmocka_unit_test(test_no_head_of_line_blocking),
 		cmocka_unit_test(test_avoided_before_waiting),
 		cmocka_unit_test(test_request_deadline),

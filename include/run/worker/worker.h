@@ -56,6 +56,8 @@ struct worker {
 	struct mail shorten_wanted; /* from the control thread */
 	struct mail rearm_wanted;   /* from the control thread */
 	_Atomic bool rearm_posted;
+	struct mail drains_changed; /* from the control thread */
+	_Atomic bool drains_posted;
 	struct mail evict_wanted;   /* from another worker, which needs descriptors */
 	_Atomic bool evict_posted;
 	struct mail client_evict_wanted; /* from another worker, which is at the client limit */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "adminapi.h"
 #include "http/date.h"
 #include "http/forward.h"
 #include "scrape.h"
@@ -11,6 +12,7 @@
 #define METRICS_CHUNK_BYTES 32768
 
 static const char text_type[] = "text/plain";
+static const char json_type[] = "application/json";
 static const char metrics_type[] = "text/plain; version=0.0.4";
 
 /* A response of /metrics in progress. */
@@ -61,6 +63,20 @@ static void admin_respond(struct admin *a, struct stream *s, int status, const c
 		   &(struct forward_reply){ .status = status,
 					    .content_type = slice_of(text_type) },
 		   slice_of(text), head);
+}
+
+static void api_respond(struct admin *a, struct stream *s, const struct client *c,
+			const struct head *h)
+{
+	char text[ADMIN_API_BYTES];
+	struct admin_api_response r = { .json = text };
+
+	admin_api(a, c, h, &r);
+	admin_send(a, s,
+		   &(struct forward_reply){ .status = r.status,
+					    .content_type = slice_of(json_type),
+					    .allow = slice_of(r.allow) },
+		   slice_of(text), h->method == METHOD_HEAD);
 }
 
 static void page_respond(struct admin *a, struct stream *s, bool head)
@@ -234,7 +250,9 @@ static void admin_head_received(struct client *c, struct stream *s, struct head 
 	bool chunked = h->minor > 0;
 
 	stream_begin_body(s, h->framing, h->length);
-	if (!page && !metrics && !health)
+	if (slice_starts(h->path, SLICE("/api/")))
+		api_respond(a, s, c, h);
+	else if (!page && !metrics && !health)
 		admin_respond(a, s, 404, "/, /metrics or /healthz\n", head);
 	else if (!allowed)
 		admin_respond(a, s, 405, "GET or HEAD\n", head);

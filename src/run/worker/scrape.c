@@ -239,6 +239,8 @@ static const struct metric_family families[] = {
 		{ "server_", "state", "gauge",
 		  "Workers for which the server is in this state",
 		  scrape_step_server_state, 0 },
+	{ "server_", "drained", "gauge", "1 if an operator has drained the server, else 0",
+	  scrape_step_server_drained, 0 },
 #define X(name, help)                                                   \
 	{                                                               \
 		"engine_", #name,       "counter",                      \

@@ -40,6 +40,7 @@ void scrape_put_histogram(struct scrape *s, const struct histogram *h,
 bool scrape_step_upstream(struct scrape *s, const struct metric_family *f);
 bool scrape_step_latency(struct scrape *s, const struct metric_family *f);
 bool scrape_step_server(struct scrape *s, const struct metric_family *f);
+bool scrape_step_server_drained(struct scrape *s, const struct metric_family *f);
 bool scrape_step_server_state(struct scrape *s, const struct metric_family *f);
 
 /* ---- scrapetls.c; `offset`: in struct tls_stats, or struct tls_counts */

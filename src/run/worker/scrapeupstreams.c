@@ -134,6 +134,20 @@ bool scrape_step_server(struct scrape *s, const struct metric_family *f)
 	return next_entry(s);
 }
 
+bool scrape_step_server_drained(struct scrape *s, const struct metric_family *f)
+{
+	const struct registry_entry *entry = has_upstream(s) ? entry_at(s) : NULL;
+
+	(void)f;
+	if (!entry)
+		return next_registry(s);
+	if (!is_in_use(s, entry))
+		return next_entry(s);
+	begin_server(s, entry);
+	exposition_count(&s->e, atomic_load(&entry->drained));
+	return next_entry(s);
+}
+
 bool scrape_step_server_state(struct scrape *s, const struct metric_family *f)
 {
 	const struct registry_entry *entry = has_upstream(s) ? entry_at(s) : NULL;
