@@ -224,12 +224,18 @@ static void put_route(struct emit *e, const struct config_route *route)
 	emit_slice(e, SLICE("\""));
 }
 
+static void put_flag(struct emit *e, const char *name, bool value)
+{
+	emit_slice(e, SLICE(",\""));
+	emit_slice(e, slice_of(name));
+	emit_slice(e, value ? SLICE("\":true") : SLICE("\":false"));
+}
+
 static void put_trace(struct emit *e, const struct log_record *r)
 {
 	put_member(e, "trace_id", log_record_trace_id(r));
 	put_member(e, "span_id", (struct slice){ r->trace.span_id, SPAN_ID_TEXT });
-	emit_slice(e, r->trace.flags & TRACE_SAMPLED ? SLICE(",\"sampled\":true")
-						     : SLICE(",\"sampled\":false"));
+	put_flag(e, "sampled", r->trace.flags & TRACE_SAMPLED);
 }
 
 static void put_json(struct access *a, struct emit *e, const struct access_entry *x)

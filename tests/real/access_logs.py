@@ -140,8 +140,8 @@ class Origin(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        if self.path.startswith("/slow"):
-            time.sleep(0.4)
+        if "/slow" in self.path:
+            time.sleep(4 if self.path.endswith("/slower") else 0.4)
         self.send_response(404 if self.path.startswith("/none") else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -175,17 +175,30 @@ def requests(proxy):
 
 
 def reloaded(proxy, config, tmp):
-    """Files are opened again, under their new names and settings; sockets go on."""
+    """Files are opened again, under their new settings and in another order; sockets go on. A
+    request that began before is written to the log of the same name."""
     os.rename(f"{tmp}/all.log", f"{tmp}/old.log")
     with open(proxy.path) as f:
         head = f.read().split("request_id:")[0]
+    logs = config.split("\n")
+    one, other = (next(i for i, line in enumerate(logs) if f"name: {name}," in line)
+                  for name in ("all", "admin"))
+    logs[one] = logs[one].replace("format: json", 'template: "new ${path}"')
+    logs[one], logs[other] = logs[other], logs[one]
     with open(proxy.path, "w") as f:
-        f.write(head + config.replace("format: json }\n  - { name: errors",
-                                      'template: "new ${path}" }\n  - { name: errors'))
+        f.write(head + "\n".join(logs))
+    late = threading.Thread(target=request, args=(proxy, "GET", "/admin/slower"))
+    late.start()
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 1, "the slow request")
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.said("reloaded"), "the reload")
+    rig.check(late.is_alive(), "the slow request has ended before the reload")
     rig.check(request(proxy, "GET", "/b") == 200, "after the reload")
-    rig.check(lines(tmp, "all", 1) == ["new /b"], "the reloaded format is not used")
+    late.join()
+    # Of its route: that log alone, which has another index now.
+    got = lines(tmp, "admin", 2)
+    rig.check(got[1].startswith("/admin/slower 20"), lambda: f"{got}")
+    rig.check(lines(tmp, "all", 1) == ["new /b"], "a line in the log of another route")
 
 
 def main():

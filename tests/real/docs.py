@@ -284,10 +284,10 @@ def observed():
 
 def fields_of_source(fields):
     """The same, and those that only some lines have."""
-    with open(os.path.join(rig.ROOT, "src/proxy/access.c")) as f:
+    with open(os.path.join(rig.ROOT, "src/proxy/logline.c")) as f:
         text = f.read()
     found = set(re.findall(r'put_\w+\(e, "(\w+)"', text) + re.findall(r',\\"(\w+)\\":\{', text))
-    rig.check(len(found & fields) > 8, "src/proxy/access.c: no put_…(e, NAME for each field")
+    rig.check(len(found & fields) > 8, "src/proxy/logline.c: no put_…(e, NAME for each field")
     return fields | found
 
 

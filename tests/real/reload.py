@@ -212,21 +212,23 @@ def full_fifo(path):
 
 
 def unread(origin):
-    """A log without a reader: a reload needs no more memory for it, and reloads that change the log
-    again and again are refused in the end. When it is read, everything continues."""
-    path = os.path.join(rig.TMP, "unread")
-    out = full_fifo(path)
-    json = config_of(origin).replace("/access.log", "/unread")
+    """A log without a reader: a reload needs no more memory for it, also one that changes its format.
+    Reloads that change its path again and again are refused in the end. When it is read, everything
+    continues."""
+    paths = [os.path.join(rig.TMP, name) for name in ("unread", "unread-too")]
+    outs = [full_fifo(path) for path in paths]
+    json, other = (config_of(origin).replace("/access.log", f"/{os.path.basename(path)}")
+                   for path in paths)
     proxy = rig.Fairlead(json, workers=1)
-    held = lambda: open_files(proxy.worker_pid()).count(path)
-    for _ in range(20):
+    held = lambda: sum(open_files(proxy.worker_pid()).count(path) for path in paths)
+    for i in range(20):
         rig.get(proxy.port, "/bytes/10")
         rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "a line")
-        reload(proxy)
+        reload(proxy, json if i % 2 else json.replace("format: json", "format: combined"))
         rig.until(lambda: held() == 1, "no more than one descriptor")
     changes = 0
     while not proxy.said("not reloaded"):
-        write(proxy, json if changes % 2 else json.replace("format: json", "format: combined"))
+        write(proxy, json if changes % 2 else other)
         rig.get(proxy.port, "/bytes/10")
         rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "a line")
         done = proxy.log().count("reloaded")
@@ -235,12 +237,13 @@ def unread(origin):
         changes += 1
         rig.check(changes < 50, f"{held()} descriptors")
     rig.check(proxy.said("have lines that nobody reads"), proxy.log)
-    read = lambda: [*iter(lambda: os.read(out, 1 << 16) if select.select([out], [], [], 0)[0]
-                          else b"", b"")]
-    rig.until(lambda: (read(), held())[1] == 1, "the old log to be closed")
+    read = lambda: [[*iter(lambda: os.read(out, 1 << 16) if select.select([out], [], [], 0)[0]
+                           else b"", b"")] for out in outs]
+    rig.until(lambda: (read(), held())[1] == 1, "the old logs to be closed")
     reload(proxy, json)
     proxy.stop()
-    os.close(out)
+    for out in outs:
+        os.close(out)
 
 
 def open_files(pid):
