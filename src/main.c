@@ -248,6 +248,8 @@ static bool print_only(const struct arguments *a)
 		version_print(stdout);
 	else if (option_given(a, OPTION_REFERENCE))
 		config_reference(stdout);
+	else if (option_given(a, OPTION_SCHEMA))
+		config_schema(stdout);
 	else
 		return false;
 	return true;

@@ -528,6 +528,9 @@ void config_free(struct config *c);
  * configuration. */
 void config_print(const struct config *c, FILE *out);
 
+/* Prints the JSON schema of the file, for editors (draft 7). */
+void config_schema(FILE *out);
+
 /* Prints the reference as Markdown: tables of all keys, all variables and all limits. */
 void config_reference(FILE *out);
 
