@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """examples/seccomp.json, the profile for containers, applied as a runtime does: everything in
-fairlead works under it. Without its first rule epoll is used, and the log says why."""
+fairlead works under it. Without its first rule epoll is used, and the log says why. The image of
+examples/Dockerfile has the libraries that the program needs."""
 # release: sanitizers make system calls of their own
 import json
 import os
+import re
+import shutil
 import signal
+import subprocess
 
 import rig
 
@@ -47,7 +51,25 @@ def works(origin, profile, engine, tells):
     rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}: {proxy.log()}")
 
 
+def libraries():
+    """On Debian, where the image is from."""
+    if not shutil.which("dpkg") or not os.path.exists("/etc/debian_version"):
+        return
+    with open(os.path.join(rig.ROOT, "examples/Dockerfile")) as f:
+        installed = f.read().split()
+    needed = re.findall(r"=> (/\S+)", subprocess.run(["ldd", rig.FAIRLEAD], check=True, text=True,
+                                                     capture_output=True).stdout)
+    for path in needed:
+        found = subprocess.run(["dpkg", "-S", os.path.basename(path)], capture_output=True,
+                               text=True).stdout
+        packages = {line.split(":")[0] for line in found.splitlines()}
+        # libc6 and libcrypt1 are in every image of Debian.
+        rig.check(packages & {*installed, "libc6", "libcrypt1"},
+                  f"examples/Dockerfile does not install {packages} for {path}")
+
+
 def main():
+    libraries()
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin, None, "--engine", "epoll")
     works(origin, PROFILE, rig.ENGINE, f"ready engine={rig.ENGINE}")
