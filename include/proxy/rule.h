@@ -159,7 +159,7 @@ void rules_close(void);
 
 /* src/rules */
 extern const struct rule rule_methods, rule_request_fields, rule_response_fields,
-	rule_error_pages;
+	rule_error_pages, rule_rewrite, rule_cdn_loop;
 extern const struct rule rule_allow, rule_deny;
 extern const struct rule rule_basic_auth, rule_auth_request;
 extern const struct rule rule_rate_limit, rule_concurrency_limit;

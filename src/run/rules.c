@@ -10,6 +10,8 @@ const struct config_rule *const config_rules[] = {
 	&rule_concurrency_limit.config,
 	&rule_basic_auth.config,
 	&rule_auth_request.config,
+	&rule_cdn_loop.config,
+	&rule_rewrite.config,
 	&rule_request_fields.config,
 	&rule_response_fields.config,
 	&rule_error_pages.config,

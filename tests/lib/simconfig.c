@@ -217,6 +217,14 @@ static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
 			config_add_key_limits(w, x, u);
 			if (w->half_close)
 				strbuf_addf(x, ", half_close: allow");
+			/* Rules that change nothing which a client or server looks at. */
+			if (w->seed % 4 == 2)
+				strbuf_addf(x,
+					    ", methods: [GET, HEAD, POST, PUT, DELETE], "
+					    "cdn_loop: here, rewrite: { strip: /none }, "
+					    "request_fields: { set: { X-Sim: \"${path}\" } }, "
+					    "response_fields: { remove: [X-None], "
+					    "set: { X-Sim: \"${path}\" } }");
 			strbuf_addf(x, " }\n");
 		}
 }

@@ -92,6 +92,7 @@ static const char all_keys[] =
 	"    request_fields: { remove: [X-A, X-B], set: { X-C: \"$${path}${header.X-D}\" }, "
 	"add: { X-E: [a, b, c], \"|f'\": \"a \\\"b\" } }\n"
 	"    response_fields: { set: { X-G: h, Server: '-' } }\n"
+	"    cdn_loop: edge\n"
 	"    proxy: { upstream: app, path: /%20, host: example.org:81 }\n"
 	"    deadline: 5s\n"
 	"    retry: { on: [connect, malformed, 429], tries: 16, per_try_timeout: 1500ms, "
@@ -114,6 +115,12 @@ static const char all_keys[] =
 	"        origin: { proxy: { upstream: app } }\n"
 	"  - prefix: /api\n"
 	"    join: { parts: { one: { proxy: { upstream: app, path: / } } } }\n"
+	"  - prefix: /rewritten\n"
+	"    proxy: { upstream: app }\n"
+	"    rewrite: { strip: /a, pattern: '^(\\d)$', to: '/x${1}$$', add: /b }\n"
+	"  - prefix: /replaced\n"
+	"    proxy: { upstream: app }\n"
+	"    rewrite: { replace: '/a${path.rest}$$' }\n"
 	"  - path: /text\n"
 	"    respond: { status: 404, body: \"a\\n\\\"$b\", content_type: text/x }\n"
 	"  - { path: /none, respond: { status: 204 } }\n"
@@ -337,7 +344,7 @@ static void check_routes(const struct config *c)
 	const struct config_cpu *cpu = r[4].options;
 	const struct config_join *j = r[5].options, *unchecked = r[6].options;
 
-	assert_int_equal(c->route_n, 10);
+	assert_int_equal(c->route_n, 12);
 	assert_slice(r[0].path, "/cache");
 	assert_int_equal(r[0].host_n, 1);
 	assert_slice(r[0].hosts[0], "example.org");
@@ -365,8 +372,8 @@ static void check_routes(const struct config *c)
 	assert_int_equal(r[1].hedge->percentile, 99);
 	assert_int_equal(r[1].hedge->budget.percent, 3);
 	assert_int_equal(r[1].hedge->budget.per_second, 4);
-	assert_null(r[9].retry);
-	assert_null(r[9].hedge);
+	assert_null(r[11].retry);
+	assert_null(r[11].hedge);
 	assert_slice(blocks[0]->host, "[::1]:6000");
 	assert_slice(blocks[0]->path, "/x?y=z");
 	assert_int_equal(blocks[0]->address->sa.ss_family, AF_INET6);
@@ -388,8 +395,8 @@ static void check_routes(const struct config *c)
 	assert_true(j->parts[0].memcached.meta);
 	assert_false(j->parts[1].is_memcached);
 	assert_null(unchecked->check);
-	assert_true(r[9].prefix);
-	assert_int_equal(r[9].proxy->path.len, 0);
+	assert_true(r[11].prefix);
+	assert_int_equal(r[11].proxy->path.len, 0);
 }
 
 /* Ranges are sorted, and merged if they overlap. */
