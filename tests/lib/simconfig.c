@@ -220,7 +220,7 @@ static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
 			/* Rules that change nothing which a client or server looks at. */
 			if (w->seed % 4 == 2)
 				strbuf_addf(x,
-					    ", methods: [GET, HEAD, POST, PUT, DELETE], "
+					    ", "
 					    "cdn_loop: here, rewrite: { strip: /none }, "
 					    "request_fields: { set: { X-Sim: \"${path}\" } }, "
 					    "response_fields: { remove: [X-None], "
