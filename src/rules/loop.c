@@ -96,8 +96,9 @@ static bool loop_request(const struct rule_use *u, const struct request_view *vi
 const struct rule rule_cdn_loop = {
 	.config = {
 		.key = NODE_ROW(cdn_loop, "NAME", "none",
-				"rule, `proxy` only: the request gets this name in CDN-Loop (RFC 8586), "
-				"and one that has it already gets 508: it has come in a circle"),
+				"rule, `proxy` only: the request gets this name in CDN-Loop "
+				"(RFC 8586), and one that has it already gets 508: it has come "
+				"in a circle"),
 		.of_proxy = true,
 		.read = loop_read,
 		.print = loop_print,
