@@ -118,8 +118,27 @@ def with_addresses(text):
         names.setdefault(found[1], f"127.1.0.{len(names) + 1}:")
         return names[found[1]]
     text = re.sub(r"\b((?:[a-z0-9-]+\.)+(?:example|internal|test)):(?=\d)", address, text)
+    text = re.sub(r"/etc/(?:[\w.-]+/)*(?:[\w.-]+\.(?:html|json|txt)|admins\b)|(?<=file:)[\w-]+\.txt",
+                  other_file, text)
     return re.sub(r"/etc/(?:[\w.-]+/)*(?:[\w.-]+\.(?:pem|crt|key)|certs\b)", certificate_file,
                   text.replace("www-data", "daemon"))
+
+
+OTHER_FILES = {
+    ".txt": "192.0.2.1\n",
+    # openssl passwd -6 -salt abcdefgh secret
+    "admins": "alice:$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5"
+              "Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/1GM/O6IND4WQhG.\n",
+}
+
+
+def other_file(found):
+    """A file like the one that a page names: addresses, passwords, or a page."""
+    name = found[0].rpartition("/")[2]
+    path = os.path.join(rig.TMP, name)
+    with open(path, "w") as f:
+        f.write(next((text for end, text in OTHER_FILES.items() if name.endswith(end)), "page"))
+    return path
 
 
 @functools.cache
@@ -149,7 +168,7 @@ def completed(text):
     has = set(re.findall(r"(?m)^(\w+):", text))
     if "listen" not in has:
         text = "listen: [127.0.0.1:8080]\n" + text
-    if "routes" not in has:
+    if not has & {"routes", "hosts"}:
         known = re.search(r"(?m)^upstreams:.*\n((?:#.*\n|\n)*)  (\w[\w-]*):", text)
         names = re.findall(r"(?m)^  (\w[\w-]*):", text.partition("upstreams:")[2]) if known else []
         text += "routes:\n" + "".join(
@@ -159,7 +178,7 @@ def completed(text):
     if "upstreams" not in has:
         cached = set(re.findall(r"memcached: *\{ *upstream: *([\w-]+)", text))
         names = dict.fromkeys(re.findall(r"upstream: *([\w-]+)", text))
-        text += "upstreams:\n" + "".join(
+        text += ("upstreams:\n" if names else "") + "".join(
             f"  {name}: {{ servers: [127.0.0.1:6000]" +
             (", protocol: memcached" if name in cached else "") + " }\n" for name in names)
     return text
@@ -286,7 +305,8 @@ def fields_of_source(fields):
     """The same, and those that only some lines have."""
     with open(os.path.join(rig.ROOT, "src/proxy/logline.c")) as f:
         text = f.read()
-    found = set(re.findall(r'put_\w+\(e, "(\w+)"', text) + re.findall(r',\\"(\w+)\\":\{', text))
+    found = set(re.findall(r'put_\w+\(e, "(\w+)"', text) + re.findall(r',\\"(\w+)\\":', text))
+    found -= {"resumed"}    # a member of `tls`
     rig.check(len(found & fields) > 8, "src/proxy/logline.c: no put_…(e, NAME for each field")
     return fields | found
 
@@ -329,8 +349,14 @@ def commands_of(page):
 
 
 def options_of(program):
-    out = subprocess.run([program, "-h"], capture_output=True, text=True)
-    return set(re.findall(r"(?<![\w-])--?\w[\w-]*", out.stdout + out.stderr))
+    """Of the program and of its commands, which its help lists with two spaces before them."""
+    def help_of(*command):
+        out = subprocess.run([program, *command, "-h"], capture_output=True, text=True)
+        return out.stdout + out.stderr
+    text = help_of()
+    if "COMMAND" in text:
+        text += "".join(map(help_of, re.findall(r"(?m)^  ([a-z]+)  ", text)))
+    return set(re.findall(r"(?<![\w-])--?\w[\w-]*", text))
 
 
 OWN_COMMAND = re.compile(r"(?:\$ |ExecStart=|ExecReload=)?(?:[\w./-]*/)?"
