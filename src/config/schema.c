@@ -50,12 +50,11 @@ static const struct section *section_at(size_t index)
 /* The section whose path is `name` and then `suffix`. */
 static const struct section *section_named(const char *name, const char *suffix)
 {
-	char path[NAME_BYTES_MAX];
+	size_t n = strlen(name);
 	const struct section *s;
 
-	snprintf(path, sizeof(path), "%s%s", name, suffix);
 	for (size_t i = 0; (s = section_at(i)); i++)
-		if (strcmp(s->path, path) == 0)
+		if (strncmp(s->path, name, n) == 0 && strcmp(s->path + n, suffix) == 0)
 			return s;
 	return NULL;
 }
