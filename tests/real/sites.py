@@ -42,6 +42,12 @@ class Origin(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(self.rfile.read1(100).upper())
             self.close_connection = True
+        elif self.path == "/oauth2/auth":
+            known = "user=ann" in self.headers.get("Cookie", "")
+            self.send_response(200 if known else 401)
+            self.send_header("X-User", "ann")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         else:
             self.answer(0)
 
@@ -55,7 +61,8 @@ class Origin(http.server.BaseHTTPRequestHandler):
 
     def answer(self, length):
         body = (f"{self.server.server_port} {self.command} {self.headers['Host']} {self.path} "
-                f"{length} {self.headers.get('X-Forwarded-For')}\n").encode()
+                f"{length} {self.headers.get('X-Forwarded-For')} "
+                f"{self.headers.get('X-User')}\n").encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -159,6 +166,20 @@ def shares(port, ports, a, b):
     program.stop()
 
 
+def limits(port, ports):
+    program, _ = start("tenants", ports)
+    statuses = [rig.get(port, "/api/", "X-Api-Key: a\r\n").status for _ in range(40)]
+    rig.check(statuses[:10] == [200] * 10 and 429 in statuses, f"{statuses}")
+    rig.check(rig.get(port, "/api/", "X-Api-Key: b\r\n").status == 200, "another tenant")
+    rig.check(rig.get(port, "/", "X-Api-Key: a\r\n").status == 200, "elsewhere")
+    program.stop()
+    program, _ = start("forward-auth", ports)
+    rig.check(rig.get(port, "/", "X-User: root\r\n").status == 401, "without a session")
+    answer = rig.get(port, "/", "Cookie: user=ann\r\nX-User: root\r\n")
+    rig.check(answer.status == 200 and answer.body.endswith(b" ann\n"), f"{answer.body}")
+    program.stop()
+
+
 def balancer(port, ports):
     program, _ = start("balancer", ports)
     with socket.create_connection(("127.0.0.1", port), rig.PATIENCE_S) as s:
@@ -167,7 +188,7 @@ def balancer(port, ports):
         got = b""
         while more := s.recv(4096):
             got += more
-    rig.check(b" 203.0.113.9\n" in got, f"{got}")
+    rig.check(b" 203.0.113.9 " in got, f"{got}")
     program.stop()
 
 
@@ -259,6 +280,8 @@ def site():
     rig.check(curl("https://example.org/admin/", "-u", "ann:wrong").status == 401, "a wrong one")
     rig.check(curl("https://example.org/admin/", "-u", "ann:secret").status == 200, "the password")
     rig.check(b"data: 1" in curl("https://example.org/events").body, "events")
+    statuses = [curl("https://example.org/login").status for _ in range(12)]
+    rig.check(statuses[0] == 200 and statuses[-1] == 429, f"/login: {statuses}")
     rig.check(curl("https://example.org/upload/x").status == 405, "GET of /upload/")
     large = os.path.join(folder, "large")
     with open(large, "wb") as f:
@@ -305,6 +328,7 @@ def main():
     hosts(port, ports, a, b)
     streams(port, ports)
     shares(port, ports, a, b)
+    limits(port, ports)
     balancer(port, ports)
     maintenance(port, ports)
     cache(port, ports, memcached)
