@@ -129,7 +129,7 @@ struct conn {
 	 * have ended. */
 	uint64_t received, sent;
 	uint64_t received_ms;    /* when bytes were last received */
-	uint64_t sent_ms;        /* when the peer last took bytes, or a send was started */
+	uint64_t sent_ms;        /* when the peer last took pushed bytes, or their send began */
 	/* To notice progress of the peer: the mark of io_delivered(); once CONN_FLUSH_RESET
 	 * has sent the outbox, the last value of io_outstanding(). */
 	uint64_t progress_mark;

@@ -257,11 +257,20 @@ static void send_failed(struct conn *c, int error)
 	close_if_done(c);
 }
 
+/* `pushed`: bytes of the owner are sent. What TLS sends on its own, such as the answer to a key
+ * update, is no progress: else a peer could put off the idle timeout with it. */
+static void sent_now(struct conn *c, bool pushed, uint64_t now_ms)
+{
+	if (pushed || c->fin_wanted || c->state != CONN_OPEN)
+		c->sent_ms = now_ms;
+}
+
 static void send_done(struct io_op *op, int res, unsigned flags)
 {
 	struct outbox *o = CONTAINER(op, struct outbox, send.op);
 	struct conn *c = o->send.owner;
 	uint64_t taken = res < 0 ? o->send.len - o->send.left : (uint32_t)res;
+	bool pushed = o->first < o->submitted || o->part > 0;
 
 	outbox_release(o, o->first, o->submitted);
 	o->first = o->submitted;
@@ -271,7 +280,7 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 		return;
 	}
 	if (!(flags & IO_SILENT)) /* a silent send may have completed long ago */
-		c->sent_ms = tick_event_ms(c->tick);
+		sent_now(c, pushed, tick_event_ms(c->tick));
 	if (o->first == o->n)
 		o->first = o->submitted = o->n = 0;
 	/* What TLS has still to send is of no use when the socket is closed. */
@@ -289,8 +298,10 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 
 static void send_sealed(struct conn *c, unsigned silent)
 {
-	io_op_init(&c->outbox->send.op, send_done);
-	c->sent_ms = c->tick->now_ms;
+	struct outbox *o = c->outbox;
+
+	io_op_init(&o->send.op, send_done);
+	sent_now(c, o->first < o->n, c->tick->now_ms);
 	if (secure_send(c, silent))
 		return;
 	if (c->send_error)

@@ -18,7 +18,6 @@ struct outbox *outbox_take(struct conn *c)
 	o->send.owner = c;
 	list_init(&o->writable);
 	c->outbox = o;
-	c->sent_ms = c->tick->now_ms; /* the send timeout starts now */
 	return o;
 }
 
@@ -91,6 +90,8 @@ static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)
 	o = outbox_take(c);
 	if (!o || o->n == OUTBOX_MAX)
 		return NULL;
+	if (o->n == 0)
+		c->sent_ms = c->tick->now_ms; /* the send timeout starts now */
 	o->iov[o->n] = (struct iovec){ (void *)(uintptr_t)ptr, len };
 	o->len[o->n] = len;
 	o->charge[o->n] = 0;

@@ -26,6 +26,7 @@ struct simrig {
 	struct list peers, servers;
 	struct timer alarm; /* of SIMRIG_REACHED() */
 	unsigned pairs;
+	bool key_updates; /* secured peers update their keys, by chance */
 };
 
 /* Of the TLS of a peer: see lib/simtls.h. */

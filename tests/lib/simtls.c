@@ -166,7 +166,7 @@ static void update_keys_by_chance(struct sim_peer *p)
 {
 	uint64_t now_ms = p->rig->tick.now_ms;
 
-	if (p->tls->version != TLS_1_3 || p->uncut ||
+	if (!p->rig->key_updates || p->tls->version != TLS_1_3 || p->uncut ||
 	    p->tls_faults.key_update_ms + KEY_UPDATE_MS > now_ms ||
 	    simrig_draw(p->rig, 8) > 0)
 		return;

@@ -567,6 +567,7 @@ static void simworld_open(struct simworld *w)
 	w->faults.same_start = w->seed % 16 == 2;
 	w->faults.watched = w->seed % 8 == 3;
 	simrig_open(&w->sim, w->seed, w->faults.few_buffers ? few : 4096);
+	w->sim.key_updates = true;
 	for (unsigned i = 0; i < 8;
 	     i++) /* the first numbers of small seeds are similar */
 		simrig_draw(&w->sim, 2);

@@ -322,7 +322,8 @@ static void large_head_behind_unread_responses(struct client_fixture *f)
 	memset(field, 'x', sizeof(field) - 1);
 	field[sizeof(field) - 1] = '\0';
 	f->front.limits.bytes = 32768;
-	SIMRIG_UNTIL(&f->rig, f->stats.connections_idle == 1, 500); /* secured: Finished */
+	SIMRIG_UNTIL(&f->rig, f->stats.connections_idle == 1,
+		     500); /* secured: Finished */
 	sim_set_socket_bytes(f->rig.tick.loop, 60000);
 	f->peer->stopped_reading = true;
 	io_cancel(f->rig.tick.loop, &f->peer->recv.op);
@@ -474,7 +475,8 @@ static void assert_ends(struct client_fixture *f, uint64_t from_ms, uint32_t aft
 
 static void no_request(struct client_fixture *f)
 {
-	SIMRIG_UNTIL(&f->rig, f->stats.connections_idle == 1, 500); /* secured: Finished */
+	SIMRIG_UNTIL(&f->rig, f->stats.connections_idle == 1,
+		     500); /* secured: Finished */
 	assert_ends(f, f->rig.tick.now_ms, HEADER_MS);
 	assert_int_equal(f->peer->in_n, 0);
 	assert_int_equal(f->peer->error, 0);
@@ -547,6 +549,26 @@ static void idle(struct client_fixture *f)
 }
 TEST(idle)
 
+/* Nor are key updates, which are answered, a sign of life. */
+static void idle_with_key_updates(struct client_fixture *f)
+{
+	uint64_t from_ms;
+
+	if (!f->secured)
+		return;
+	sim_peer_send_text(f->peer, "GET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, f->peer->in_n == 40, 5000);
+	from_ms = f->rig.tick.now_ms;
+	while (!sim_peer_finished(f->peer) &&
+	       f->rig.tick.now_ms < from_ms + 2 * IDLE_MS) {
+		simtls_update_keys(f->peer, true);
+		sim_peer_send_text(f->peer, "\r\n");
+		simrig_run(&f->rig, 500);
+	}
+	assert_true(f->rig.tick.now_ms < from_ms + IDLE_MS + 1500);
+}
+TEST(idle_with_key_updates)
+
 /* The same with an idle timeout that is the shortest of all. */
 static void idle_timeout_shortest(struct client_fixture *f)
 {
@@ -575,8 +597,9 @@ TEST(slow_body)
 /* All of the body has come, and its request is not ready for it: the client is not late. */
 static void body_that_waits(struct client_fixture *f)
 {
-	sim_peer_send_text(f->peer, "POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n"
-				    "\r\n01234");
+	sim_peer_send_text(f->peer,
+			   "POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n"
+			   "\r\n01234");
 	SIMRIG_UNTIL(&f->rig, f->body_n == 5, 1000);
 	f->not_ready = true;
 	sim_peer_send_text(f->peer, "56789");
@@ -780,6 +803,7 @@ int main(void)
 		cmocka_unit_test(test_slow_head),
 		cmocka_unit_test(test_waiting_holds_no_receive_buffer),
 		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_idle_with_key_updates),
 		cmocka_unit_test(test_idle_timeout_shortest),
 		cmocka_unit_test(test_slow_body),
 		cmocka_unit_test(test_body_that_waits),
