@@ -45,7 +45,7 @@ void help_print(enum command_id command, FILE *out)
 	const struct command_row *row = &command_rows[command];
 
 	if (command == CLI_SERVE) {
-		fprintf(out, "usage: fairlead %s\n       fairlead COMMAND …\n\n",
+		fprintf(out, "usage: fairlead %s, or fairlead COMMAND …\n\n",
 			row->arguments);
 		commands_print(out);
 	} else {
