@@ -93,6 +93,7 @@ static void adopt(struct test_config *c, const char *text)
 }
 
 #define TOP "listen: [127.0.0.1:8080]\nupstreams:\n"
+#define LOGGED "access_log: { path: log, format: json }\n"
 #define APP "  app: { servers: [127.0.0.1:6000] }\n"
 #define TWO "  app: { servers: [127.0.0.1:6000, 127.0.0.1:6001] }\n"
 #define MORE "  more: { servers: [127.0.0.1:6001] }\n"
@@ -231,11 +232,11 @@ static void test_named_in_log(void **state)
 		client,
 		"POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\n\r\nab");
 	SIMRIG_UNTIL(&rig.sim, rig.requests == 1, SECOND);
-	adopt(&configs[0], TOP APP TO_APP);
+	adopt(&configs[0], LOGGED TOP APP TO_APP);
 	sim_peer_send_text(client, "cde");
 	sim_peer_resume_reading(client);
 	SIMRIG_UNTIL(&rig.sim, has_responses(client, 1), SECOND);
-	adopt(&configs[1], TOP APP TO_APP);
+	adopt(&configs[1], LOGGED TOP APP TO_APP);
 	SIMRIG_UNTIL(&rig.sim, configs[0].unused, SECOND);
 	assert_int_equal(proxyrig_logged(&rig, "\"server\":\"127.0.0.1:6000\""), 1);
 }
@@ -303,9 +304,11 @@ static void test_larger_head(void **state)
 	SIMRIG_UNTIL(&rig.sim, has_responses(client, 1), SECOND);
 	adopt(&configs[0], TOP APP TO_APP
 	      "limits: { request_head: 256KiB, window: 32KiB, header_timeout: 5s }\n");
-	n = snprintf(request, sizeof(request), "GET /length/20 HTTP/1.1\r\nHost: app\r\n");
+	n = snprintf(request, sizeof(request),
+		     "GET /length/20 HTTP/1.1\r\nHost: app\r\n");
 	for (unsigned i = 0; i < 80; i++)
-		n += snprintf(request + n, sizeof(request) - (size_t)n, "X-%u: %0700u\r\n", i, i);
+		n += snprintf(request + n, sizeof(request) - (size_t)n,
+			      "X-%u: %0700u\r\n", i, i);
 	snprintf(request + n, sizeof(request) - (size_t)n, "\r\n");
 	sim_peer_send_text(client, request);
 	SIMRIG_UNTIL(&rig.sim, has_responses(client, 2), 10 * SECOND);
