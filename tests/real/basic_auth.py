@@ -252,9 +252,10 @@ def test():
     rig.check(ask(proxy.port).status == 200, "without the rule")
     # Threads cannot be made in the sandbox: another process takes over.
     reload(proxy, config(origin, users), said="fairlead: ready")
-    rig.check(ask(proxy.port).status == 401, "with the rule")
-    rig.check(ask(proxy.port, user="ann", password="secret").status == 200, "ann")
+    # The one before it still accepts until it has been told to drain.
     rig.until(lambda: proxy.children() and proxy.worker_pid() != began_with, "another process")
+    rig.until(lambda: ask(proxy.port).status == 401, "with the rule")
+    rig.check(ask(proxy.port, user="ann", password="secret").status == 200, "ann")
     second = proxy.worker_pid()
     same_as_nginx(proxy, origin, users)
     what_others_get(proxy, origin, users)
