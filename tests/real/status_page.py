@@ -173,7 +173,7 @@ def test():
     app, nobody = rig.free_ports(2)
     rig.lab("1ms", app)
     made = tlsrig.Pki()
-    proxy = rig.Fairlead(CONFIG.format(app=app, nobody=nobody), tls=made.tls())
+    proxy = rig.Fairlead(CONFIG.format(app=app, nobody=nobody), tls=made.tls(), engine="auto")
     policy(proxy)
     if not shutil.which("chromium"):
         rig.skip("no chromium")

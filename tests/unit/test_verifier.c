@@ -175,7 +175,7 @@ static void *hammer(void *arg)
 					  .set = i % 2 };
 
 		verified_put(v, &k, 0, 1000 + i);
-		k.rest++; /* never put */
+		k.rest += 7; /* never put, not even with another `first` */
 		if (verified_find(v, &k, 0))
 			return arg;
 	}
