@@ -27,6 +27,10 @@
 
 struct pattern;
 
+/* From now on no pattern of this process is compiled to machine code: its sandbox forbids
+ * executable memory, and kills it otherwise. */
+void pattern_forbid_machine_code(void);
+
 /* Compiles a pattern; `machine_code`: to machine code if that is allowed. NULL: *offset is where
  * it is wrong, and `why` what is. */
 struct pattern *pattern_new(struct slice text, bool machine_code, size_t *offset,

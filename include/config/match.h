@@ -17,6 +17,7 @@ enum config_test_kind { TEST_ANY, TEST_EXACT, TEST_PREFIX, TEST_PATTERN };
 struct config_test {
 	enum config_test_kind kind;
 	struct slice text; /* of a pattern: as written */
+	const char *written; /* what is shown in its place: it has a reference; or NULL */
 	const struct pattern *pattern;
 };
 

@@ -1,6 +1,7 @@
 #include "base/pattern.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -93,6 +94,13 @@ static pcre2_code *compile(struct slice text, size_t *offset, char why[PATTERN_W
 	return code;
 }
 
+static atomic_bool no_machine_code;
+
+void pattern_forbid_machine_code(void)
+{
+	atomic_store(&no_machine_code, true);
+}
+
 struct pattern *pattern_new(struct slice text, bool machine_code, size_t *offset,
 			    char why[PATTERN_WHY_MAX])
 {
@@ -113,7 +121,8 @@ struct pattern *pattern_new(struct slice text, bool machine_code, size_t *offset
 		return NULL;
 	}
 	p->groups = groups + 1;
-	if (machine_code) /* if it fails, the interpreter is used */
+	if (machine_code &&
+	    !atomic_load(&no_machine_code)) /* if it fails, the interpreter is used */
 		(void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
 	return p;
 }

@@ -118,11 +118,15 @@ static struct config *reader_finish(struct config_reader *r, FILE *errors)
 	names_done(&r->known_names);
 	names_done(&r->groups);
 	names_done(&r->stored);
+	if (c->has_secrets || c->pairs)
+		arena_cleanse(&r->scratch);
 	arena_free(&r->scratch);
 	if (failed) {
 		if (!r->contents->replayed)
 			free(r->contents->bytes);
 		patterns_free(c);
+		if (c->has_secrets || c->pairs)
+			arena_cleanse(r->memory);
 		arena_free(r->memory);
 		return NULL;
 	}

@@ -45,6 +45,20 @@ const struct pattern *pattern_read(struct config_reader *r, const struct node *n
 	return p->pattern;
 }
 
+/* What was written for `text`, which is the node's without a mark in front or behind. */
+static const char *test_written(struct config_reader *r, const struct node *n,
+				struct slice text)
+{
+	size_t before = (size_t)(text.ptr - n->text.ptr);
+	struct slice written;
+
+	if (!n->references)
+		return NULL;
+	written = slice_after(slice_of(node_written(r, n)), before);
+	written.len -= n->text.len - before - text.len;
+	return arena_text(r->memory, written);
+}
+
 /* A text that is compared as it is. */
 static void literal_read(struct config_reader *r, const struct node *n, struct slice text,
 			 enum config_test_kind kind, struct config_test *t)
@@ -53,7 +67,8 @@ static void literal_read(struct config_reader *r, const struct node *n, struct s
 
 	t->kind = kind;
 	t->text = (struct slice){ arena_text(r->memory, text), text.len };
-	if (variable)
+	t->written = test_written(r, n, text);
+	if (variable && !n->references)
 		report_error(&r->report,
 			     node_text_pos(n, (size_t)(variable - n->text.ptr)),
 			     "a test cannot contain variables; write the text itself");
@@ -64,6 +79,7 @@ static void pattern_test_read(struct config_reader *r, const struct node *n,
 {
 	t->kind = TEST_PATTERN;
 	t->text = (struct slice){ arena_text(r->memory, text), text.len };
+	t->written = test_written(r, n, text);
 	if (text.len == 0)
 		report_error(&r->report, n->at,
 			     "'~' needs a regular expression; write \"~PATTERN\"");
@@ -120,7 +136,10 @@ static void test_read(struct config_reader *r, const struct node *n,
 	}
 	if (!scalar_check(r, n, TEST_FORM))
 		return;
-	if (slice_equal(text, SLICE("*")))
+	/* What a reference stands for is text, whatever it begins or ends with. */
+	if (n->references && n->references->at == 0 && n->references->len == text.len)
+		literal_read(r, n, text, TEST_EXACT, t);
+	else if (slice_equal(text, SLICE("*")))
 		t->kind = TEST_ANY;
 	else if (text.ptr[0] == '~')
 		pattern_test_read(r, n, slice_after(text, 1), t);

@@ -13,7 +13,8 @@ static void print_test(FILE *out, const struct config_test *t, unsigned depth)
 		fputs("- \"\"\n", out);
 	} else {
 		fputs("- ", out);
-		print_text(out, keys[t->kind], t->text);
+		print_text(out, keys[t->kind],
+			   t->written ? slice_of(t->written) : t->text);
 	}
 }
 

@@ -333,7 +333,12 @@ static void read_pair(struct config_reader *r, const struct node *n,
 	if (n->references)
 		reference_keep(r, node_written(r, n), (const char *)into + k->offset);
 	fault = value_read(k, n->text, r->memory, into);
-	if (fault)
+	if (fault && n->references)
+		report_error(
+			&r->report, n->at,
+			"what this stands for is no value of '%s'; write it here to see why",
+			k->name.ptr);
+	else if (fault)
 		report_error(&r->report, n->at, "%s", fault);
 }
 

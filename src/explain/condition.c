@@ -4,18 +4,20 @@
 
 static void test_print(FILE *out, const struct config_test *t)
 {
+	struct slice text = t->written ? slice_of(t->written) : t->text;
+
 	switch (t->kind) {
 	case TEST_ANY:
 		fputs("is there", out);
 		break;
 	case TEST_EXACT:
-		fprintf(out, "is '%.*s'", SLICE_ARG(t->text));
+		fprintf(out, "is '%.*s'", SLICE_ARG(text));
 		break;
 	case TEST_PREFIX:
-		fprintf(out, "begins with '%.*s'", SLICE_ARG(t->text));
+		fprintf(out, "begins with '%.*s'", SLICE_ARG(text));
 		break;
 	case TEST_PATTERN:
-		fprintf(out, "matches '%.*s'", SLICE_ARG(t->text));
+		fprintf(out, "matches '%.*s'", SLICE_ARG(text));
 		break;
 	}
 }

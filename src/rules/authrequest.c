@@ -113,6 +113,7 @@ static void head_change(struct head *h, const struct config_auth_request *a)
 	h->method_token = SLICE("GET");
 	h->path = a->path;
 	h->query = a->query;
+	h->bytes += (uint32_t)(a->path.len + a->query.len); /* the space for the new head */
 	h->target_form = TARGET_ORIGIN;
 	h->framing = FRAMING_NONE;
 	h->length = 0;

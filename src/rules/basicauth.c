@@ -215,9 +215,7 @@ static enum rule_verdict basic_auth_check(const struct rule_use *u,
 	struct credentials c;
 	enum rule_verdict verdict;
 
-	if (!credentials_read(view->head, &c))
-		return refuse(u);
-	verdict = check_credentials(u, &c);
+	verdict = credentials_read(view->head, &c) ? check_credentials(u, &c) : refuse(u);
 	explicit_bzero(c.bytes, sizeof(c.bytes));
 	return verdict;
 }

@@ -298,28 +298,35 @@ static bool value_expand(const struct template *t, const struct request_view *vi
 	return field_value_valid(*value);
 }
 
-static void fields_change(const struct config_fields *f, const struct request_view *view,
+/* False: not all of the changes fit. */
+static bool fields_change(const struct config_fields *f, const struct request_view *view,
 			  struct field_changes *c)
 {
+	bool fits = true;
+
 	for (const struct config_field *field = f->of; field < f->of + f->n; field++) {
 		struct slice value;
 		bool has_value = field->kind != FIELD_REMOVE &&
 				 value_expand(&field->value, view, c, &value);
 
 		if (!has_value && field->kind != FIELD_ADD)
-			field_remove(c, field->name);
+			fits &= field_remove(c, field->name);
 		else if (has_value && field->kind == FIELD_SET)
-			field_set(c, field->name, value);
+			fits &= field_set(c, field->name, value);
 		else if (has_value)
-			field_add(c, field->name, value);
+			fits &= field_add(c, field->name, value);
 	}
+	return fits;
 }
 
 static bool request_change(const struct rule_use *u, const struct request_view *view,
 			   struct request_changes *c)
 {
-	fields_change(u->options, view, c->fields);
-	return true;
+	if (fields_change(u->options, view, c->fields))
+		return true;
+	/* What is not removed could be a claim of the client. */
+	exchange_fail(u->exchange, ENDING_NO_MEMORY);
+	return false;
 }
 
 static void response_change(const struct rule_use *u, const struct request_view *view,

@@ -15,6 +15,11 @@ void limit_key_read(struct config_reader *r, const struct node *rule,
 	if (!key)
 		return;
 	template_read(r, key, "'key: \"${header.X-Api-Key}\"'", &k->key);
+	for (unsigned i = 0; i < k->key.part_n; i++)
+		if (k->key.parts[i].variable == VARIABLE_AUTH_USER)
+			report_error(reader_report(r), node_pos(key),
+				     "limits are applied before the user is known; write "
+				     "another key, such as ${client.address}");
 	if (prefix)
 		report_error(reader_report(r), node_pos(prefix),
 			     "'ipv6_prefix' has no effect with 'key'; remove it");

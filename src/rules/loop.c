@@ -89,8 +89,10 @@ static bool loop_request(const struct rule_use *u, const struct request_view *vi
 	const struct config_loop *c = u->options;
 
 	(void)view;
-	field_add(changes->fields, SLICE("CDN-Loop"), c->name);
-	return true;
+	if (field_add(changes->fields, SLICE("CDN-Loop"), c->name))
+		return true;
+	exchange_fail(u->exchange, ENDING_NO_MEMORY);
+	return false;
 }
 
 const struct rule rule_cdn_loop = {

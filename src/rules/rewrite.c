@@ -231,10 +231,20 @@ static bool replace_apply(const struct template *t, const struct request_view *v
 		const struct template_part *part = &t->parts[i];
 		struct slice value;
 
+		/* Both in normal form: to decode a %2F would make another path of it, which no
+		 * rule of another route has seen. */
+		if (part->variable == VARIABLE_PATH) {
+			emit_uri(e, view->path);
+			continue;
+		}
+		if (part->variable == VARIABLE_PATH_REST) {
+			emit_uri(e, slice_after(view->path, view->route->path.len));
+			continue;
+		}
 		if (!variable_value(part->variable, part->text, view, scratch,
 				    sizeof(scratch), &value))
 			return false;
-		if (part->variable == VARIABLE_NONE || part->variable == VARIABLE_PATH)
+		if (part->variable == VARIABLE_NONE)
 			emit_uri(e, value);
 		else
 			emit_uri_decoded(e, value);

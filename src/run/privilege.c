@@ -116,7 +116,8 @@ int privilege_drop(const struct config *config, const char **what)
 	error = capabilities_set(none);
 	if (error < 0)
 		return error;
-	if (config->pairs) /* also of a process that is not started as root */
+	/* Also of a process that is not started as root. */
+	if (config->pairs || config->has_secrets)
 		privilege_hide_memory();
 	*what = "set no_new_privs";
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;

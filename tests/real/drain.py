@@ -112,7 +112,9 @@ def refused(proxy, one):
     put(proxy, "app", "nobody", "drain", 404)
     put(proxy, "nothing", "one", "drain", 404)
     put(proxy, "cache", f"127.0.0.1:{one}", "drain", 404)
-    put(proxy, "app", "one", "drain", 403, fields="Origin: http://evil.example\r\n")
+    for field in ("Origin: http://evil.example", "Via: 1.1 fairlead", "Forwarded: for=192.0.2.1",
+                  "X-Forwarded-For: 192.0.2.1"):
+        put(proxy, "app", "one", "drain", 403, fields=f"{field}\r\n")
     for method, path, status, allow in (
             ("POST", "/api/upstreams/app/servers/one?state=drain", 405, "PUT"),
             ("PUT", "/api/status", 405, "GET, HEAD"), ("HEAD", "/api/status", 200, None),

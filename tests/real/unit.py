@@ -50,6 +50,10 @@ def system_calls():
     allowed = [s for s in settings(UNIT) if s.startswith("SystemCallFilter=@")]
     for call in "io_uring_setup", "io_uring_enter", "io_uring_register":
         rig.check(allowed and call in allowed[0], f"the unit does not allow {call}")
+    # Both are in a set that the unit forbids, or in none; a later line allows them again.
+    last = [s for s in settings(UNIT) if s.startswith("SystemCallFilter=")][-1]
+    for call in "capset", "seccomp":
+        rig.check(call in last, f"the unit does not allow {call}")
 
 
 def main():

@@ -6,7 +6,7 @@
 
 #define PAIR_UPSTREAM 1
 
-static char lines[256];
+static char lines[4400];
 
 static void each_seed(void (*test)(struct proxyrig *r), const char *name,
 		      const char *path, const char *more)
@@ -66,9 +66,12 @@ static void test_answers(void **state)
 					      "/never",      "/closed",     "/bad",
 					      "/half-head",  "/reset-head", "/uninvited",
 					      "/interim/40" };
+	char path[4000];
 
 	(void)state;
 	each_seed(goes_on, "goes on", "/length/3", "");
+	snprintf(path, sizeof(path), "/length/3?%03100d", 0);
+	each_seed(goes_on, "goes on, long path", path, "");
 	each_seed(goes_on, "goes on, without body", "/status/204", "");
 	each_seed(goes_on, "goes on, chunked", "/chunked/2000", "");
 	each_seed(goes_on, "goes on, after interim", "/interim/3", "");

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "config/config.h"
+#include "config/match.h"
 #include "lib/tlsfiles.h"
 
 #define MAIN "main.yaml"
@@ -117,6 +118,51 @@ static void test_values(void **state)
 	config_free(c);
 }
 
+#define TESTS                                                    \
+	"listen: 8080\n"                                         \
+	"upstreams: { app: { servers: [127.0.0.1:3000] } }\n"    \
+	"routes:\n"                                              \
+	"  - prefix: /\n"                                        \
+	"    match: { header: { X-Key: \"${file:secret}\" } }\n" \
+	"    proxy: { upstream: app }\n"
+
+/* A secret that a field must have is text, whatever it looks like, and is not printed. */
+static void test_tests(void **state)
+{
+	static const char *const secrets[] = { "*", "~s3cret", "s3cret*", "${s3cret}" };
+	struct config *c;
+	char *text;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(secrets); i++) {
+		const struct config_test *t;
+
+		tls_file_write("secret", slice_of(secrets[i]));
+		c = read_main(TESTS);
+		if (!c)
+			fail_msg("%s", messages);
+		t = &c->routes[0].match->conditions[0].tests[0];
+		assert_int_equal(t->kind, TEST_EXACT);
+		assert_true(slice_equal(t->text, slice_of(secrets[i])));
+		text = printed(c);
+		assert_null(strstr(text, "s3cret"));
+		assert_non_null(strstr(text, "exact: \"${file:secret}\""));
+		free(text);
+		config_free(c);
+	}
+}
+
+/* An error does not show what a reference stands for. */
+static void test_hidden(void **state)
+{
+	(void)state;
+	tls_file_write("secret", SLICE("s3cret"));
+	assert_null(read_main("workers: \"${file:secret}\"\n" TESTS));
+	assert_string_equal(messages,
+			    "main:1:10: what this stands for is no value of 'workers'; "
+			    "write it here to see why\n");
+}
+
 /* The snapshot has the values: the worker process has neither environment nor files. */
 static void test_snapshot(void **state)
 {
@@ -193,10 +239,9 @@ static void test_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),
-		cmocka_unit_test(test_snapshot),
-		cmocka_unit_test(test_watched),
-		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_values),  cmocka_unit_test(test_tests),
+		cmocka_unit_test(test_hidden),  cmocka_unit_test(test_snapshot),
+		cmocka_unit_test(test_watched), cmocka_unit_test(test_errors),
 	};
 	int failed;
 

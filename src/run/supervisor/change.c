@@ -120,7 +120,7 @@ static void commit_next(struct supervisor *s)
 	config_free(s->config);
 	s->config = s->next_config;
 	s->next_config = NULL;
-	if (s->config->pairs)
+	if (s->config->pairs || s->config->has_secrets)
 		privilege_hide_memory();
 	change_look_later(s);
 	memory_return();

@@ -223,10 +223,16 @@ unsigned listen_addr_next_number(void)
 	return last_number + 1;
 }
 
+/* Also a socket of another user, such as the service manager's: the kernel lets only that user bind
+ * beside it. */
 static bool is_shared(int socket)
 {
 	int reuse_port = 1;
 	socklen_t len = sizeof(reuse_port);
+	struct stat st;
+
+	if (fstat(socket, &st) == 0 && st.st_uid != geteuid())
+		return true;
 
 	return getsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &reuse_port, &len) == 0 &&
 	       !reuse_port;

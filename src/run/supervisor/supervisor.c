@@ -268,7 +268,10 @@ static uint64_t feed_ms(struct supervisor *s)
 {
 	const struct process *p = process_of(s, PROCESS_SERVING);
 
-	if (s->options->watchdog_ms == 0 || (p && p->alive))
+	/* While a process takes over a configuration its control thread may be busy for long; that
+	 * has a time limit of its own. */
+	if (s->options->watchdog_ms == 0 ||
+	    (p && p->alive && s->lifecycle.state != LIFECYCLE_APPLYING))
 		return 0;
 	return s->fed_ms + s->options->watchdog_ms / 2;
 }
@@ -426,7 +429,7 @@ int supervisor_run(const struct run_options *options, struct config *config)
 	program_path(options->argv[0]); /* before it can be replaced */
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		s.processes[i] = (struct process){ .channel = -1, .setup_channel = -1 };
-	if (config->pairs)
+	if (config->pairs || config->has_secrets)
 		privilege_hide_memory();
 	s.fed_ms = process_now_ms();
 	change_look_later(&s);

@@ -140,6 +140,10 @@ static void server_respond(struct admin *a, const struct client *c, const struct
 		fail(r, 403, "changes are for clients on this machine");
 	} else if (head_find_name(h, SLICE("Origin"))) {
 		fail(r, 403, "changes are not for web pages");
+	} else if (head_find_name(h, SLICE("Via")) ||
+		   head_find_name(h, SLICE("Forwarded")) ||
+		   head_find_name(h, SLICE("X-Forwarded-For"))) {
+		fail(r, 403, "changes are not for requests that a proxy forwards");
 	} else if (!target_split(rest, upstream, server)) {
 		fail(r, 404, "write /api/upstreams/NAME/servers/SERVER");
 	} else {

@@ -11,13 +11,14 @@
 
 #include "admins.h"
 #include "base/diagnostics.h"
+#include "base/pattern.h"
 #include "expiry.h"
 #include "loops.h"
 #include "losses.h"
 #include "monitors.h"
 #include "proxy/action.h"
-#include "pulse.h"
 #include "proxy/rule.h"
+#include "pulse.h"
 #include "reload.h"
 #include "run/handover.h"
 #include "run/remedy.h"
@@ -32,7 +33,7 @@ struct control {
 	struct conn channel; /* one-byte messages from and to the supervisor */
 	int setup_channel;   /* setups that follow CHANNEL_LOAD */
 	bool channel_dead;
-	struct task task;         /* reads the channel */
+	struct task task; /* reads the channel */
 	struct workers shared;
 	struct worker *workers;
 	struct config_versions config_versions;
@@ -40,8 +41,8 @@ struct control {
 	unsigned started_n, ended_n;
 	struct monitors monitors;
 	struct admins admins;
-	int admin_fd;             /* of the configuration being reloaded; -1: none */
-	bool admin_kept;          /* that configuration keeps the current admin address */
+	int admin_fd;    /* of the configuration being reloaded; -1: none */
+	bool admin_kept; /* that configuration keeps the current admin address */
 	bool drain_wanted, draining, graceful, admin_stopping;
 	struct timer overdue; /* the workers have not ended in time */
 	struct log_losses losses;
@@ -132,17 +133,22 @@ static void close_sandbox(const struct control *c)
 {
 	const struct config *config = c->config_versions.current->config;
 	const char *what;
-	int error = config->sandbox ? sandbox_close(c->shared.engine, config,
-						    c->setup_channel, &what)
-				    : 0;
+	int error;
 
+	if (!config->sandbox)
+		return;
+	/* The text of a reload may have another `sandbox`, which needs a restart. */
+	pattern_forbid_machine_code();
+	error = sandbox_close(c->shared.engine, config, c->setup_channel, &what);
 	if (error == 0)
 		return;
-	fprintf(stderr, "fairlead: cannot close the sandbox (%s): %s; %s, or write "
-			"'sandbox: off'\n", what, strerror(-error),
-		error == -EPERM || error == -ENOSYS ?
-			"allow the system call seccomp in the filter that fairlead runs under" :
-			"use a kernel with CONFIG_SECCOMP_FILTER");
+	fprintf(stderr,
+		"fairlead: cannot close the sandbox (%s): %s; %s, or write "
+		"'sandbox: off'\n",
+		what, strerror(-error),
+		error == -EPERM || error == -ENOSYS
+			? "allow the system call seccomp in the filter that fairlead runs under"
+			: "use a kernel with CONFIG_SECCOMP_FILTER");
 	_exit(1);
 }
 
@@ -424,8 +430,10 @@ static void warm_tls(const struct config *config)
 	char error[256];
 
 	if (config->sandbox && config_uses_tls(config) && !tls_warm(error, sizeof(error)))
-		fprintf(stderr, "fairlead: warning: %s; TLS may end the worker process, write "
-				"'sandbox: off' if you need it\n", error);
+		fprintf(stderr,
+			"fairlead: warning: %s; TLS may end the worker process, write "
+			"'sandbox: off' if you need it\n",
+			error);
 }
 
 static int control_start(struct control *c, int channel, struct config *config)
@@ -459,8 +467,10 @@ static int control_start(struct control *c, int channel, struct config *config)
 	};
 	error = monitors_open(&c->monitors);
 	if (error < 0) {
-		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s; "
-				"%s\n", strerror(-error), remedy_of(error));
+		fprintf(stderr,
+			"fairlead: cannot start the thread that resolves names: %s; "
+			"%s\n",
+			strerror(-error), remedy_of(error));
 		return -1;
 	}
 	loops_release(&c->shared);
