@@ -159,7 +159,7 @@ static void test_hidden(void **state)
 	tls_file_write("secret", SLICE("s3cret"));
 	assert_null(read_main("workers: \"${file:secret}\"\n" TESTS));
 	assert_string_equal(messages,
-			    "main:1:10: what this stands for is no value of 'workers'; "
+			    "main.yaml:1:10: what this stands for is no value of 'workers'; "
 			    "write it here to see why\n");
 }
 
