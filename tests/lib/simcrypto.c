@@ -15,7 +15,7 @@
 /* The run that the process is in. */
 static struct {
 	const struct io_loop *loop; /* NULL: none */
-	struct random library;      /* what the library draws from */
+	struct random openssl;      /* what the library draws from */
 	struct random choices;
 	struct pki *ca, *site;
 } run;
@@ -41,7 +41,7 @@ time_t time(time_t *at)
 static int random_bytes(unsigned char *to, int n)
 {
 	for (int i = 0; i < n; i++)
-		to[i] = (unsigned char)random_next(&run.library);
+		to[i] = (unsigned char)random_next(&run.openssl);
 	return 1;
 }
 
@@ -76,7 +76,7 @@ void simcrypto_begin(uint64_t seed, const struct io_loop *loop)
 	ASSERT(tls_library_init());
 	simcrypto_end(); /* of a test that has failed */
 	run.loop = loop;
-	random_init(&run.library, seed);
+	random_init(&run.openssl, seed);
 	random_init(&run.choices, ~seed);
 	ASSERT(RAND_set_rand_method(&of_the_seed) == 1);
 	run.ca = pki_new("ca", &(struct pki_options){

@@ -248,7 +248,7 @@ def wrong_records(world):
             got = alert_of(client)
             client.sock.close()
             good = wanted[version == ssl.TLSVersion.TLSv1_2]
-            if world.library:
+            if world.openssl:
                 good = LIBRARY.get((version, name), good)
             world.expect(got == NAMES[good], f"{version.name}, {name}: {got}, not {NAMES[good]}")
             rig.check(world.requests() == before, f"{name}: a request reached the origin")
@@ -323,7 +323,7 @@ class World:
         self.port, self.origin = self.proxy.port, origin
         self.worker = None if tlsrig.STAND_IN else self.proxy.worker_pid()
         self.faults = []
-        self.left, self.library = {}, bool(more or tlsrig.STAND_IN)
+        self.left, self.openssl = {}, bool(more or tlsrig.STAND_IN)
 
     def expect(self, good, what):
         """Like rig.check(), but the other cases are tried first."""
