@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/diagnostics.h"
+#include "base/errorlog.h"
 #include "cli/arguments.h"
 #include "cli/formatfiles.h"
 #include "cli/proxyfile.h"
@@ -190,6 +191,7 @@ static int serve(const struct arguments *a, char **argv, const char *file,
 	if (!workers_read(a, &workers))
 		return STATUS_USAGE;
 	diagnostics_open();
+	errorlog_open();
 	diagnostics_wait_budget(STDERR_WAIT_MS);
 	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config()
 						: config_read_with(file, &how, stderr);

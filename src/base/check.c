@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/errorlog.h"
+
 #ifdef FAIRLEAD_CHECK
 bool check_states = true;
 #else
@@ -11,6 +13,6 @@ bool check_states = false;
 
 _Noreturn void check_failed(const char *file, int line, const char *expression)
 {
-	fprintf(stderr, "fairlead: %s:%d: must hold: %s\n", file, line, expression);
+	errorlog_put(EVENT_ASSERTION, "%s:%d: must hold: %s", file, line, expression);
 	abort();
 }

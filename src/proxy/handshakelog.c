@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/errorlog.h"
+
 #define NAME_MAX_BYTES 255
 
 /* Names are the client's: only what is printable, and no quotes. */
@@ -29,9 +31,9 @@ static void write_line(const struct client *c, const struct tls *t, enum tls_fau
 		snprintf(alert, sizeof(alert), " %u", t->alert);
 	if (skipped > 0)
 		snprintf(more, sizeof(more), " (and %" PRIu32 " times before)", skipped);
-	fprintf(stderr, "fairlead: TLS handshake with %s failed: %s%s%s%s%s%s\n", peer,
-		tls_fault_text(fault), alert, name[0] ? ", server name " : "", name,
-		name[0] ? "" : ", no server name", more);
+	errorlog_put(EVENT_HANDSHAKE_FAILED, "TLS handshake with %s failed: %s%s%s%s%s%s",
+		     peer, tls_fault_text(fault), alert, name[0] ? ", server name " : "",
+		     name, name[0] ? "" : ", no server name", more);
 }
 
 void handshake_log_failed(struct client *c, enum tls_fault fault)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "cpus.h"
 #include "io/io.h"
 #include "io/sock.h"
@@ -49,10 +50,10 @@ static enum io_engine_kind engine_of(enum config_engine wanted)
 static void warn_unused_user(const struct config *config)
 {
 	if (geteuid() != 0 && geteuid() != config->uid && strcmp(config->user, "nobody") != 0)
-		fprintf(stderr,
-			"fairlead: 'user: %s' has no effect, because only root can change "
-			"its user; start as root, or remove it\n",
-			config->user);
+		errorlog_put(EVENT_NO_EFFECT,
+			     "'user: %s' has no effect, because only root can change "
+			     "its user; start as root, or remove it",
+			     config->user);
 }
 
 static unsigned workers_auto(void)
@@ -85,8 +86,8 @@ static int prepare_run(const struct config *config, const struct start_options *
 
 	if (!open_standard_descriptors()) {
 		/* Lost if standard error is closed. */
-		fprintf(stderr, "fairlead: cannot open /dev/null: %s; %s\n", strerror(errno),
-			remedy_of(errno));
+		errorlog_put(EVENT_START_FAILED, "cannot open /dev/null: %s; %s",
+			     strerror(errno), remedy_of(errno));
 		return 1;
 	}
 	if (options->engine && !engine_by_name(options->engine, &wanted)) {
@@ -102,13 +103,16 @@ static int prepare_run(const struct config *config, const struct start_options *
 	io_raise_limit();
 	error = privilege_trim();
 	if (error < 0) {
-		fprintf(stderr, "fairlead: cannot drop capabilities: %s\n", strerror(-error));
+		errorlog_put(EVENT_START_FAILED, "cannot drop capabilities: %s",
+			     strerror(-error));
 		return 1;
 	}
 	warn_unused_user(config);
 	if (run->descriptors < DESCRIPTORS_MIN) {
-		fprintf(stderr, "fairlead: %zu descriptors are too few; raise the limit "
-				"(ulimit -n) to 1024 or more\n", run->descriptors);
+		errorlog_put(EVENT_START_FAILED,
+			     "%zu descriptors are too few; raise the limit "
+			     "(ulimit -n) to 1024 or more",
+			     run->descriptors);
 		return 1;
 	}
 	return 0;

@@ -261,7 +261,7 @@ def keylog(origin, root):
     path = os.path.join(rig.TMP, "keys.log")
     proxy = rig.Fairlead(config(origin),
                          tls=f"{{ certificates: {certificate.pem}, keylog: {path} }}")
-    rig.check("warning: the secrets of all TLS connections" in proxy.log(), proxy.log)
+    rig.check("the secrets of all TLS connections" in proxy.log(), proxy.log)
     for n in (1, 2):
         served(proxy.port)
         with open(path) as f:
@@ -270,7 +270,7 @@ def keylog(origin, root):
                   lines)
         reload(proxy)
     rig.check(os.stat(path).st_mode & 0o777 == 0o600, "its mode")
-    rig.check(proxy.log().count("warning: the secrets") == 3, proxy.log)
+    rig.check(proxy.log().count("the secrets") == 3, proxy.log)
     proxy.stop()
 
 

@@ -1,4 +1,4 @@
-/* The lines on standard error when a worker ejects a server and uses it again. */
+/* The lines of the error log when a worker ejects a server and uses it again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,10 +14,12 @@ static void assert_written(struct registry *r, const char *expected)
 {
 	char *text = NULL;
 	size_t n;
-	FILE *out = open_memstream(&text, &n);
+	FILE *before = stderr;
 
-	server_events_write(r, out);
-	fclose(out);
+	stderr = open_memstream(&text, &n);
+	server_events_changed(&r->changed);
+	fclose(stderr);
+	stderr = before;
 	assert_string_equal(text, expected);
 	free(text);
 }

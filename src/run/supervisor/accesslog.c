@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
+
 _Static_assert(CONFIG_LOGS_MAX == 8, "ACCESS_LOGS_NONE");
 
 /* O_NONBLOCK during the open only: opening a FIFO without a reader would block. */
@@ -37,15 +39,15 @@ static int open_file(const struct config_access_log *log)
 					     : open_path(log->path);
 
 	if (fd < 0 && errno == ENXIO)
-		fprintf(stderr,
-			"fairlead: cannot open the access log %s: nobody reads it; start "
-			"its reader first, or choose another path\n",
-			log->path);
+		errorlog_put(EVENT_LOG_UNOPENED,
+			     "cannot open the access log %s: nobody reads it; start "
+			     "its reader first, or choose another path",
+			     log->path);
 	else if (fd < 0)
-		fprintf(stderr,
-			"fairlead: cannot open the access log %s: %s; create its "
-			"directory or choose another path\n",
-			log->path, strerror(errno));
+		errorlog_put(EVENT_LOG_UNOPENED,
+			     "cannot open the access log %s: %s; create its "
+			     "directory or choose another path",
+			     log->path, strerror(errno));
 	return fd;
 }
 
@@ -57,10 +59,10 @@ static int open_log(const struct config_access_log *log)
 		return open_file(log);
 	fd = open_socket(log->address);
 	if (fd < 0)
-		fprintf(stderr,
-			"fairlead: cannot open the access log at %s: %s; start its daemon, or "
-			"choose another address\n",
-			log->address->text, strerror(errno));
+		errorlog_put(EVENT_LOG_UNOPENED,
+			     "cannot open the access log at %s: %s; start its daemon, or "
+			     "choose another address",
+			     log->address->text, strerror(errno));
 	return fd;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "io/sock.h"
 
 #define FIRST_FD 3 /* SD_LISTEN_FDS_START */
@@ -67,16 +68,16 @@ static void take(struct listen_addrs *listen_addrs, const struct config *config,
 		la = listen_addr_adopt(listen_addr_next_number(), LISTEN_ADDR_CLIENTS, &fd,
 				       1);
 		if (la && listen_addrs_add(listen_addrs, la)) {
-			fprintf(stderr,
-				"fairlead: the socket '%.*s' is that of the service manager\n",
-				SLICE_ARG(name));
+			errorlog_put(EVENT_SOCKET_ADOPTED,
+				     "the socket '%.*s' is that of the service manager",
+				     SLICE_ARG(name));
 			return;
 		}
 	}
-	fprintf(stderr,
-		"fairlead: warning: the service manager passed the socket '%.*s', but the "
-		"configuration does not listen there; it is closed\n",
-		SLICE_ARG(name));
+	errorlog_put(EVENT_NO_EFFECT,
+		     "the service manager passed the socket '%.*s', but the "
+		     "configuration does not listen there; it is closed",
+		     SLICE_ARG(name));
 	close(fd);
 }
 

@@ -12,6 +12,7 @@
 
 #include "accesslog.h"
 #include "base/diagnostics.h"
+#include "base/errorlog.h"
 #include "config/tls.h"
 #include "notify.h"
 #include "program.h"
@@ -100,8 +101,8 @@ static const struct change_text {
 
 void change_failed(struct supervisor *s, const char *why)
 {
-	fprintf(stderr, "fairlead: not %s: %s; %s\n", change_texts[s->change].done, why,
-		change_texts[s->change].kept);
+	errorlog_put(EVENT_CHANGE_FAILED, "not %s: %s; %s", change_texts[s->change].done,
+		     why, change_texts[s->change].kept);
 	s->change = REQUEST_RELOAD;
 	drop_next(s);
 	supervisor_rest(s);
@@ -129,9 +130,10 @@ static void commit_next(struct supervisor *s)
 static void report_reopened(const struct config *c)
 {
 	for (unsigned i = 0; i < c->log_n; i++)
-		fprintf(stderr, "fairlead: reopened the access log %s\n",
-			c->logs[i].target == CONFIG_LOG_FILE ? c->logs[i].path
-							     : c->logs[i].address->text);
+		errorlog_put(EVENT_LOG_REOPENED, "reopened the access log %s",
+			     c->logs[i].target == CONFIG_LOG_FILE
+				     ? c->logs[i].path
+				     : c->logs[i].address->text);
 }
 
 static void report_change(const struct supervisor *s)
@@ -139,10 +141,10 @@ static void report_change(const struct supervisor *s)
 	if (s->change == REQUEST_REOPEN)
 		report_reopened(s->config);
 	else if (s->change == REQUEST_LOOK)
-		fprintf(stderr, "fairlead: replaced certificates of %s\n",
-			s->config->file);
+		errorlog_put(EVENT_RELOADED, "replaced certificates of %s",
+			     s->config->file);
 	else
-		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
+		errorlog_put(EVENT_RELOADED, "reloaded %s", s->config->file);
 }
 
 void change_adopted(struct supervisor *s)
@@ -152,7 +154,8 @@ void change_adopted(struct supervisor *s)
 		      config_contents_equal(s->config, s->next_config);
 
 	if (s->change == REQUEST_RELOAD)
-		config_restart_needed(s->config, s->next_config, stderr);
+		config_restart_needed(s->config, s->next_config,
+				      errorlog_stream(EVENT_NO_EFFECT));
 	commit_next(s);
 	listen_addrs_mark_served(&s->listen_addrs);
 	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
@@ -258,7 +261,8 @@ static int read_file(void *owner, int snapshot)
 
 	supervisor_close_fds(s);
 	diagnostics_wait_budget(LOADER_STDERR_MS);
-	config = config_read_with(s->config->file, &how, stderr);
+	config = config_read_with(s->config->file, &how,
+				  errorlog_stream(EVENT_CONFIG_FAULT));
 	return config && loader_write_snapshot(snapshot, config) == 0 ? 0 : 1;
 }
 
@@ -295,10 +299,11 @@ static void begin_reopening(struct supervisor *s)
 	struct config *next;
 
 	if (s->config->log_n == 0) {
-		fprintf(stderr, "fairlead: there is no access log to reopen\n");
+		errorlog_put(EVENT_NO_EFFECT, "there is no access log to reopen");
 		return;
 	}
-	next = config_read_snapshot(s->config->snapshot, stderr);
+	next = config_read_snapshot(s->config->snapshot,
+				    errorlog_stream(EVENT_CONFIG_FAULT));
 	if (next)
 		config_keep_snapshot(next, s->config->snapshot);
 	s->change = REQUEST_REOPEN;
@@ -324,7 +329,8 @@ static int look_at_files(void *owner, int snapshot)
 
 	supervisor_close_fds(s);
 	diagnostics_wait_budget(LOADER_STDERR_MS);
-	switch (config_read_contents(s->config, &next, stderr)) {
+	switch (config_read_contents(s->config, &next,
+				     errorlog_stream(EVENT_CONFIG_FAULT))) {
 	case CONFIG_CONTENTS_SAME:
 		return 0;
 	case CONFIG_CONTENTS_NEW:
@@ -371,7 +377,8 @@ static bool replay_stdin(const struct config *config)
 	    write(fd, text.ptr, text.len) == (ssize_t)text.len &&
 	    lseek(fd, 0, SEEK_SET) == 0 && dup2(fd, STDIN_FILENO) == STDIN_FILENO)
 		return true;
-	fprintf(stderr, "fairlead: no memory for the configuration: %s\n", strerror(errno));
+	errorlog_put(EVENT_RESOURCE_SHORT, "no memory for the configuration: %s",
+		     strerror(errno));
 	return false;
 }
 
@@ -389,8 +396,8 @@ static void upgrade_failed(struct supervisor *s, const char *why)
 {
 	char text[PATH_MAX + 320];
 
-	fprintf(stderr, "fairlead: not upgraded: %s; the running program continues\n",
-		why);
+	errorlog_put(EVENT_CHANGE_FAILED,
+		     "not upgraded: %s; the running program continues", why);
 	supervisor_rest(s);
 	change_report_ready(s);
 	snprintf(text, sizeof(text), "not upgraded: %s; its log has the details", why);
@@ -412,7 +419,7 @@ static void exec_next(struct supervisor *s, int snapshot)
 
 	snprintf(why, sizeof(why), "%s cannot be executed", upgrade_state.program);
 	if (lseek(snapshot, 0, SEEK_END) > 0)
-		upgrade_exec(&upgrade_state, snapshot, stderr);
+		upgrade_exec(&upgrade_state, snapshot);
 	else
 		snprintf(why, sizeof(why),
 			 "%s cannot take over with this configuration (its trial "
@@ -425,10 +432,10 @@ static void exec_next(struct supervisor *s, int snapshot)
 static void begin_upgrade(struct supervisor *s)
 {
 	if (!process_of(s, PROCESS_NONE)) {
-		fprintf(stderr,
-			"fairlead: not upgraded: %d previous worker processes are "
-			"still draining; wait, or shorten limits.upgrade_timeout\n",
-			PROCESSES_MAX - 1);
+		errorlog_put(EVENT_CHANGE_FAILED,
+			     "not upgraded: %d previous worker processes are "
+			     "still draining; wait, or shorten limits.upgrade_timeout",
+			     PROCESSES_MAX - 1);
 		command_reply(&s->command_fd, false,
 			      "too many previous worker processes are still draining");
 		return;
@@ -483,17 +490,17 @@ void change_loader_overdue(struct supervisor *s)
 
 	loader_kill(&s->loader);
 	if (kind == LOADER_LOOK) {
-		fprintf(stderr,
-			"fairlead: the files of certificates were not read within %d s; check "
-			"their file system\n",
-			LOADER_MS / 1000);
+		errorlog_put(EVENT_CHANGE_FAILED,
+			     "the files of certificates were not read within %d s; check "
+			     "their file system",
+			     LOADER_MS / 1000);
 		supervisor_rest(s);
 		return;
 	}
-	fprintf(stderr,
-		"fairlead: the configuration was not read within %d s; check that "
-		"its nameservers respond\n",
-		LOADER_MS / 1000);
+	errorlog_put(EVENT_CHANGE_FAILED,
+		     "the configuration was not read within %d s; check that "
+		     "its nameservers respond",
+		     LOADER_MS / 1000);
 	if (kind == LOADER_READ)
 		change_failed(s, "reading the file takes too long");
 	else

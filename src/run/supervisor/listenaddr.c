@@ -9,9 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "io/sock.h"
-#include "run/remedy.h"
 #include "rights.h"
+#include "run/remedy.h"
 
 #define ADMIN_BACKLOG 256
 /* How long an address that is in use is tried again: a worker may be closing our own
@@ -69,10 +70,10 @@ static int report_error(const struct config_address *a, int fd)
 	const struct sockaddr_un *un = (const void *)&a->sa;
 
 	if (fd < 0)
-		fprintf(stderr, "fairlead: cannot listen on %s: %s; %s\n", a->text,
-			strerror(-fd),
-			is_unix(a) ? remedy_of_path(un->sun_path, -fd)
-				   : remedy_of_port(-fd));
+		errorlog_put(EVENT_LISTEN_FAILED, "cannot listen on %s: %s; %s", a->text,
+			     strerror(-fd),
+			     is_unix(a) ? remedy_of_path(un->sun_path, -fd)
+					: remedy_of_port(-fd));
 	return fd;
 }
 
@@ -178,7 +179,8 @@ static bool listen_addr_rebind(struct listen_addr *la, const struct config_addre
 		return false;
 	close(la->sockets[0]);
 	la->sockets[0] = fd;
-	fprintf(stderr, "fairlead: %s was missing; it was created again\n", a->text);
+	errorlog_put(EVENT_SOCKET_RECREATED, "%s was missing; it was created again",
+		     a->text);
 	return true;
 }
 
@@ -406,8 +408,9 @@ static bool has_family(const struct config_address *a)
 		close(fd);
 	if (fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL)
 		return true;
-	fprintf(stderr, "fairlead: no IPv6 on this machine (%s): continuing without %s\n",
-		strerror(-fd), a->text);
+	errorlog_put(EVENT_LISTEN_PARTLY,
+		     "no IPv6 on this machine (%s): continuing without %s", strerror(-fd),
+		     a->text);
 	return false;
 }
 

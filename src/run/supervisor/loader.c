@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "process.h"
 #include "run/remedy.h"
 
@@ -23,9 +24,9 @@ bool loader_start(struct loader *loader, enum loader_kind kind,
 		_exit(run(owner, snapshot));
 	}
 	if (pid < 0) {
-		fprintf(stderr,
-			"fairlead: cannot start a process to read the configuration: %s; %s\n",
-			strerror(errno), remedy_of(errno));
+		errorlog_put(EVENT_RESOURCE_SHORT,
+			     "cannot start a process to read the configuration: %s; %s",
+			     strerror(errno), remedy_of(errno));
 		if (snapshot >= 0)
 			close(snapshot);
 		return false;
@@ -53,8 +54,8 @@ void loader_reap(struct loader *loader)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return;
 	if (WIFSIGNALED(status))
-		fprintf(stderr, "fairlead: the process that read the configuration %s\n",
-			loader->how);
+		errorlog_put(EVENT_PROCESS_ENDED,
+			     "the process that read the configuration %s", loader->how);
 	(void)!ftruncate(loader->snapshot, 0);
 }
 
@@ -90,9 +91,9 @@ int loader_write_snapshot(int snapshot, const struct config *config)
 		if (written < 0) {
 			int error = errno;
 
-			fprintf(stderr,
-				"fairlead: cannot write the configuration snapshot: %s; %s\n",
-				strerror(error), remedy_of(error));
+			errorlog_put(EVENT_RESOURCE_SHORT,
+				     "cannot write the configuration snapshot: %s; %s",
+				     strerror(error), remedy_of(error));
 			return -error;
 		}
 		bytes += written;
@@ -109,13 +110,14 @@ struct config *loader_read_snapshot(int snapshot)
 	struct config *config = NULL;
 
 	if (bytes == MAP_FAILED && n > 0)
-		fprintf(stderr,
-			"fairlead: cannot read the configuration snapshot: %s; %s\n",
-			strerror(errno), remedy_of(errno));
+		errorlog_put(EVENT_RESOURCE_SHORT,
+			     "cannot read the configuration snapshot: %s; %s",
+			     strerror(errno), remedy_of(errno));
 	close(snapshot);
 	if (bytes == MAP_FAILED)
 		return NULL;
-	config = config_read_snapshot((struct slice){ bytes, (size_t)n }, stderr);
+	config = config_read_snapshot((struct slice){ bytes, (size_t)n },
+				      errorlog_stream(EVENT_CONFIG_FAULT));
 	if (config)
 		config_keep_snapshot(config, (struct slice){ bytes, (size_t)n });
 	munmap(bytes, (size_t)n);

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "config/tls.h"
 #include "io/sock.h"
 #include "run/handover.h"
@@ -165,13 +166,14 @@ static int keylog_open(const struct config_tls *t)
 		      O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
 
 	if (fd < 0)
-		fprintf(stderr, "fairlead: cannot open the key log %s: %s; %s\n",
-			t->keylog_path, strerror(errno), remedy_of(errno));
+		errorlog_put(EVENT_LOG_UNOPENED, "cannot open the key log %s: %s; %s",
+			     t->keylog_path, strerror(errno), remedy_of(errno));
 	else
-		fprintf(stderr,
-			"fairlead: warning: the secrets of all TLS connections to %s are written "
+		errorlog_put(
+			EVENT_KEYLOG,
+			"the secrets of all TLS connections to %s are written "
 			"to %s: who reads it can decrypt them; remove 'keylog' when the problem "
-			"is found\n",
+			"is found",
 			t->name, t->keylog_path);
 	return fd < 0 ? -errno : fd;
 }
@@ -258,9 +260,10 @@ static void give_up_privileges(const struct config *config)
 
 	if (error == 0)
 		return;
-	fprintf(stderr, "fairlead: the worker process cannot %s (%s): %s; start with "
-			"CAP_SETUID and CAP_SETGID, or write 'user: root'\n", what,
-		config->user, strerror(-error));
+	errorlog_put(EVENT_START_FAILED,
+		     "the worker process cannot %s (%s): %s; start with "
+		     "CAP_SETUID and CAP_SETGID, or write 'user: root'",
+		     what, config->user, strerror(-error));
 	_exit(1);
 }
 
@@ -301,7 +304,8 @@ static bool open_pairs(int channel[2], int setup_channel[2])
 		close(channel[0]);
 		close(channel[1]);
 	}
-	fprintf(stderr, "fairlead: socketpair: %s; %s\n", strerror(errno), remedy_of(errno));
+	errorlog_put(EVENT_RESOURCE_SHORT, "socketpair: %s; %s", strerror(errno),
+		     remedy_of(errno));
 	return false;
 }
 
@@ -326,8 +330,9 @@ int process_start(struct process *p, const struct worker_setup *setup,
 			       .started_ms = process_now_ms() };
 	p->pid = fork();
 	if (p->pid < 0) {
-		fprintf(stderr, "fairlead: cannot start the worker process: %s; %s\n",
-			strerror(errno), remedy_of(errno));
+		errorlog_put(EVENT_RESOURCE_SHORT,
+			     "cannot start the worker process: %s; %s", strerror(errno),
+			     remedy_of(errno));
 		close_pair(channel);
 		close_pair(setup_channel);
 		*p = (struct process){ .state = PROCESS_NONE,
@@ -347,9 +352,9 @@ int process_start(struct process *p, const struct worker_setup *setup,
 	if (error == -EPIPE || error == -ECONNRESET)
 		return 0; /* it has ended; SIGCHLD reports it */
 	if (error < 0) {
-		fprintf(stderr,
-			"fairlead: cannot send descriptors to the worker process: %s\n",
-			strerror(-error));
+		errorlog_put(EVENT_RESOURCE_SHORT,
+			     "cannot send descriptors to the worker process: %s",
+			     strerror(-error));
 		shutdown(p->setup_channel,
 			 SHUT_RDWR); /* it waits for them: this ends it */
 	}

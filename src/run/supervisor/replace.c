@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/diagnostics.h"
+#include "base/errorlog.h"
 #include "notify.h"
 #include "run/handover.h"
 #include "run/supervisor/command.h"
@@ -50,9 +51,9 @@ static int fork_worker_process(struct supervisor *s)
 
 	if (p)
 		return process_start(p, &worker_setup, supervisor_close_fds, s);
-	fprintf(stderr,
-		"fairlead: cannot start a worker process: %d are running already\n",
-		PROCESSES_MAX);
+	errorlog_put(EVENT_RESOURCE_SHORT,
+		     "cannot start a worker process: %d are running already",
+		     PROCESSES_MAX);
 	return -1;
 }
 
@@ -65,8 +66,8 @@ static bool open_enough(struct supervisor *s)
 	if (!s->was_ready || process_of(s, PROCESS_SERVING) ||
 	    !listen_addrs_have_clients(&s->listen_addrs))
 		return false;
-	fprintf(stderr,
-		"fairlead: continuing without what cannot be opened, until a reload\n");
+	errorlog_put(EVENT_NO_EFFECT,
+		     "continuing without what cannot be opened, until a reload");
 	return true;
 }
 
@@ -83,8 +84,9 @@ static void reply_command(struct supervisor *s, bool done, const char *text)
 static void start_failed(struct supervisor *s, const char *why)
 {
 	if (process_of(s, PROCESS_SERVING)) {
-		fprintf(stderr,
-			"fairlead: no new worker process; the previous worker process continues\n");
+		errorlog_put(
+			EVENT_CHANGE_FAILED,
+			"no new worker process; the previous worker process continues");
 		change_roll_back(s);
 	} else if (s->was_ready) {
 		restart_later(s);
@@ -137,8 +139,8 @@ static void process_ready(struct supervisor *s, struct process *p)
 	diagnostics_wait_budget(0);
 	listen_addrs_mark_served(&s->listen_addrs);
 	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
-	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
-		io_engine_name(p->engine), s->options->workers);
+	errorlog_put(EVENT_READY, "ready engine=%s workers=%u", io_engine_name(p->engine),
+		     s->options->workers);
 	change_report_ready(s);
 	reply_ready(s);
 }
@@ -189,10 +191,10 @@ static void restart(struct supervisor *s, const struct ended_process *e)
 
 	if (lived >= STEADY_MS)
 		s->backoff_ms = 0;
-	fprintf(stderr,
-		"fairlead: the worker process %d %s after %llu ms; starting another in "
-		"%u ms\n",
-		(int)e->pid, e->how, (unsigned long long)lived, s->backoff_ms);
+	errorlog_put(EVENT_PROCESS_ENDED,
+		     "the worker process %d %s after %llu ms; starting another in "
+		     "%u ms",
+		     (int)e->pid, e->how, (unsigned long long)lived, s->backoff_ms);
 	restart_later(s);
 	supervisor_rest(s);
 	reply_command(s, false, "the worker process ended; it is being restarted");
@@ -215,17 +217,17 @@ static void ended_in_applying(struct supervisor *s, const struct ended_process *
 static void ended_in_starting(struct supervisor *s, const struct ended_process *e)
 {
 	if (e->was == PROCESS_SERVING) {
-		fprintf(stderr,
-			"fairlead: the worker process %d %s; another is starting already\n",
-			(int)e->pid, e->how);
+		errorlog_put(EVENT_PROCESS_ENDED,
+			     "the worker process %d %s; another is starting already",
+			     (int)e->pid, e->how);
 	} else if (!s->was_ready) {
-		fprintf(stderr, "fairlead: the worker process %s\n", e->how);
+		errorlog_put(EVENT_PROCESS_ENDED, "the worker process %s", e->how);
 		supervisor_end(s, 1);
 	} else if (process_of(s, PROCESS_SERVING)) {
-		fprintf(stderr,
-			"fairlead: the new worker process %s; the previous worker process "
-			"continues\n",
-			e->how);
+		errorlog_put(EVENT_PROCESS_ENDED,
+			     "the new worker process %s; the previous worker process "
+			     "continues",
+			     e->how);
 		change_roll_back(s);
 		supervisor_rest(s);
 		reply_command(s, false,
@@ -241,7 +243,7 @@ static void ended_in_draining(struct supervisor *s, const struct ended_process *
 	bool exited = WIFEXITED(e->status);
 
 	if (!exited)
-		fprintf(stderr, "fairlead: the worker process %s\n", e->how);
+		errorlog_put(EVENT_PROCESS_ENDED, "the worker process %s", e->how);
 	if (e->status != 0)
 		s->status = exited ? WEXITSTATUS(e->status) : 1;
 	if (!supervisor_has_process(s))
@@ -252,7 +254,8 @@ static void ended_in_draining(struct supervisor *s, const struct ended_process *
 static void previous_ended(const struct ended_process *e)
 {
 	if (e->status != 0)
-		fprintf(stderr, "fairlead: the previous worker process %s\n", e->how);
+		errorlog_put(EVENT_PROCESS_ENDED, "the previous worker process %s",
+			     e->how);
 }
 
 static void handle_end(struct supervisor *s, const struct ended_process *e)

@@ -6,11 +6,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
+
 static bool report_error(const struct config_rights *r, const char *what,
 			 const char *remedy)
 {
-	fprintf(stderr, "fairlead: cannot change the %s of %s: %s; %s\n", what,
-		r->address->text, strerror(errno), remedy);
+	errorlog_put(EVENT_LISTEN_FAILED, "cannot change the %s of %s: %s; %s", what,
+		     r->address->text, strerror(errno), remedy);
 	return false;
 }
 

@@ -11,6 +11,7 @@
 
 #include "accesslog.h"
 #include "activation.h"
+#include "base/errorlog.h"
 #include "notify.h"
 #include "program.h"
 #include "run/handover.h"
@@ -169,7 +170,7 @@ static void drain(struct supervisor *s)
 {
 	lifecycle_set(&s->lifecycle, LIFECYCLE_DRAINING);
 	s->restart_ms = 0;
-	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
+	errorlog_put(EVENT_STOPPING, "draining; a second signal ends at once");
 	notify_stopping();
 	command_reply(&s->command_fd, false, "fairlead is draining");
 	listen_addrs_drain(&s->listen_addrs);
@@ -188,7 +189,7 @@ static void stop_requested(struct supervisor *s)
 		return;
 	}
 	kill_processes(s);
-	fprintf(stderr, "fairlead: ended at once\n");
+	errorlog_put(EVENT_STOPPING, "ended at once");
 	supervisor_end(s, is_draining(s));
 }
 
@@ -215,7 +216,8 @@ static void take_signal(struct supervisor *s)
 		break;
 	case SIGUSR2:
 		if (is_draining(s))
-			fprintf(stderr, "fairlead: not upgraded: fairlead is draining\n");
+			errorlog_put(EVENT_CHANGE_FAILED,
+				     "not upgraded: fairlead is draining");
 		lifecycle_ask(&s->lifecycle, REQUEST_UPGRADE);
 		break;
 	}
@@ -249,8 +251,9 @@ static int watch_signals(void)
 	ignore_stray_signals();
 	fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (fd < 0)
-		fprintf(stderr, "fairlead: cannot watch signals (signalfd4): %s; %s\n",
-			strerror(errno), remedy_of(errno));
+		errorlog_put(EVENT_START_FAILED,
+			     "cannot watch signals (signalfd4): %s; %s", strerror(errno),
+			     remedy_of(errno));
 	return fd;
 }
 
@@ -383,7 +386,7 @@ static void supervise_once(struct supervisor *s)
 	if (poll(set.fds, set.n, poll_timeout_ms(s)) < 0) {
 		if (errno == EINTR)
 			return;
-		fprintf(stderr, "fairlead: poll: %s; exiting\n", strerror(errno));
+		errorlog_put(EVENT_PROCESS_ENDED, "poll: %s; exiting", strerror(errno));
 		supervisor_end(s, 1);
 		return;
 	}
@@ -401,8 +404,8 @@ static bool inherit_from_previous(struct supervisor *s)
 	if (!upgrade_inherit(s->processes, &s->listen_addrs, &s->command_fd,
 			     s->serving_version))
 		return false;
-	fprintf(stderr, "fairlead: version %s -> %s, %s\n", s->serving_version,
-		FAIRLEAD_VERSION, program_path(NULL));
+	errorlog_put(EVENT_UPGRADED, "version %s -> %s, %s", s->serving_version,
+		     FAIRLEAD_VERSION, program_path(NULL));
 	return true;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "loader.h"
 #include "run/remedy.h"
 #include "run/version.h"
@@ -49,9 +50,9 @@ int upgrade_write_snapshot(const struct config *config)
 
 	if (sscanf(getenv(ENV_TRIAL), "%d %d", &version, &fd) != 2 ||
 	    version != FORMAT_VERSION) {
-		fprintf(stderr,
-			"fairlead: this program cannot take over from the running one; "
-			"restart\n");
+		errorlog_put(EVENT_CHANGE_FAILED,
+			     "this program cannot take over from the running one; "
+			     "restart");
 		return -EPROTO;
 	}
 	return loader_write_snapshot(fd, config);
@@ -110,8 +111,10 @@ int upgrade_exec_trial(const char *program, char **argv, const struct config *co
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(program, argv);
-	fprintf(stderr, "fairlead: cannot execute %s: %s; install a program there that this "
-			"machine can execute\n", program, strerror(errno));
+	errorlog_put(EVENT_CHANGE_FAILED,
+		     "cannot execute %s: %s; install a program there that this "
+		     "machine can execute",
+		     program, strerror(errno));
 	return 1;
 }
 
@@ -174,16 +177,15 @@ static void inherit_descriptors(const struct upgrade_state *state, bool on)
 		set_cloexec(state->command_fd, !on);
 }
 
-void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors)
+void upgrade_exec(const struct upgrade_state *state, int snapshot)
 {
 	int upgrade_state = write_upgrade_state(state);
 	char value[64];
 
 	if (upgrade_state < 0) {
-		fprintf(errors,
-			"fairlead: cannot write the state for the next program: "
-			"%s; %s\n",
-			strerror(errno), remedy_of(errno));
+		errorlog_put(EVENT_RESOURCE_SHORT,
+			     "cannot write the state for the next program: %s; %s",
+			     strerror(errno), remedy_of(errno));
 		return;
 	}
 	snprintf(value, sizeof(value), "%d %d", upgrade_state, snapshot);
@@ -193,8 +195,8 @@ void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors)
 	inherit_descriptors(state, true);
 	fflush(NULL);
 	execv(state->program, state->argv);
-	fprintf(errors, "fairlead: cannot execute %s: %s; %s\n", state->program,
-		strerror(errno), remedy_of(errno));
+	errorlog_put(EVENT_CHANGE_FAILED, "cannot execute %s: %s; %s", state->program,
+		     strerror(errno), remedy_of(errno));
 	inherit_descriptors(state, false);
 	unsetenv(ENV_NEXT);
 	close(upgrade_state);
@@ -295,7 +297,7 @@ bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addr
 	unsetenv(ENV_NEXT);
 	unsetenv(ENV_TRIAL);
 	if (!in || !good)
-		fprintf(stderr,
-			"fairlead: the state of the previous program cannot be read\n");
+		errorlog_put(EVENT_CHANGE_FAILED,
+			     "the state of the previous program cannot be read");
 	return in && good;
 }

@@ -28,8 +28,8 @@ int upgrade_exec_trial(const char *program, char **argv, const struct config *co
 		       int snapshot);
 
 /* Executes the next program in place of this one, with the snapshot of the trial. Returns
- * only if the exec failed; the reason is written to `errors`. */
-void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors);
+ * only if the exec failed; the reason is logged. */
+void upgrade_exec(const struct upgrade_state *state, int snapshot);
 
 #define UPGRADE_VERSION_BYTES 32
 

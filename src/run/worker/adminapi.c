@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "drains.h"
 #include "http/emit.h"
 #include "http/path.h"
@@ -153,9 +154,9 @@ static void server_respond(struct admin *a, const struct client *c, const struct
 			return;
 		}
 		peer_text(&c->peer, peer, sizeof(peer));
-		fprintf(stderr,
-			"fairlead: upstream %s: server %s is %s, by the admin API from %s\n",
-			upstream, server, drain ? "drained" : "used again", peer);
+		errorlog_put(EVENT_ADMIN_CHANGE,
+			     "upstream %s: server %s is %s, by the admin API from %s",
+			     upstream, server, drain ? "drained" : "used again", peer);
 		r->status = 200;
 		snprintf(r->json, ADMIN_API_BYTES, "{\"state\":\"%s\",\"servers\":%u}\n",
 			 drain ? "drain" : "up", n);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
+
 void admins_init(struct admins *a, struct tick *tick, struct workers *shared)
 {
 	*a = (struct admins){ .tick = tick, .shared = shared };
@@ -16,7 +18,7 @@ void admins_open(struct admins *a, int fd)
 
 	ASSERT(!a->current);
 	if (!admin) {
-		fprintf(stderr, "fairlead: no memory for the admin address\n");
+		errorlog_put(EVENT_RESOURCE_SHORT, "no memory for the admin address");
 		close(fd);
 		return;
 	}

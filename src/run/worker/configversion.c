@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "config/upstreamtls.h"
 #include "run/worker/serverevents.h"
 
@@ -252,7 +253,7 @@ bool config_version_open_tls(struct config_versions *all, struct config_version 
 	if (good)
 		take_certificates_sent(version);
 	else
-		fprintf(stderr, "fairlead: %s\n", error);
+		errorlog_put(EVENT_CHANGE_FAILED, "%s", error);
 	config_forget_keys(config);
 	return good;
 }

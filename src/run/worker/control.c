@@ -11,6 +11,7 @@
 
 #include "admins.h"
 #include "base/diagnostics.h"
+#include "base/errorlog.h"
 #include "base/pattern.h"
 #include "expiry.h"
 #include "loops.h"
@@ -77,10 +78,10 @@ static void drain_overdue(struct timer *t)
 {
 	struct control *c = CONTAINER(t, struct control, overdue);
 
-	fprintf(stderr, "fairlead: ended before all work was done%s\n",
-		c->config_versions.current->config->log_n > 0
-			? ": the last lines of the access log could not be written"
-			: "");
+	errorlog_put(EVENT_DRAIN_OVERDUE, "ended before all work was done%s",
+		     c->config_versions.current->config->log_n > 0
+			     ? ": the last lines of the access log could not be written"
+			     : "");
 	_exit(0);
 }
 
@@ -142,9 +143,10 @@ static void close_sandbox(const struct control *c)
 	error = sandbox_close(c->shared.engine, config, c->setup_channel, &what);
 	if (error == 0)
 		return;
-	fprintf(stderr,
-		"fairlead: cannot close the sandbox (%s): %s; %s, or write "
-		"'sandbox: off'\n",
+	errorlog_put(
+		EVENT_START_FAILED,
+		"cannot close the sandbox (%s): %s; %s, or write "
+		"'sandbox: off'",
 		what, strerror(-error),
 		error == -EPERM || error == -ENOSYS
 			? "allow the system call seccomp in the filter that fairlead runs under"
@@ -157,8 +159,8 @@ static void worker_started(struct worker *w)
 	struct control *c = control_of(w);
 
 	if (w->error < 0) {
-		fprintf(stderr, "fairlead: worker %u cannot start: %s; %s\n", w->index,
-			strerror(-w->error), remedy_of(w->error));
+		errorlog_put(EVENT_START_FAILED, "worker %u cannot start: %s; %s",
+			     w->index, strerror(-w->error), remedy_of(w->error));
 		_exit(1);
 	}
 	c->started_n++;
@@ -430,10 +432,10 @@ static void warm_tls(const struct config *config)
 	char error[256];
 
 	if (config->sandbox && config_uses_tls(config) && !tls_warm(error, sizeof(error)))
-		fprintf(stderr,
-			"fairlead: warning: %s; TLS may end the worker process, write "
-			"'sandbox: off' if you need it\n",
-			error);
+		errorlog_put(EVENT_SANDBOX_RISK,
+			     "%s; TLS may end the worker process, write "
+			     "'sandbox: off' if you need it",
+			     error);
 }
 
 static int control_start(struct control *c, int channel, struct config *config)
@@ -443,8 +445,8 @@ static int control_start(struct control *c, int channel, struct config *config)
 
 	c->config_versions.current = setup.config_version;
 	if (error < 0 || !setup.config_version || init_shared(c) < 0) {
-		fprintf(stderr, "fairlead: the worker process cannot start: %s\n",
-			error < 0 ? strerror(-error) : "out of memory");
+		errorlog_put(EVENT_START_FAILED, "the worker process cannot start: %s",
+			     error < 0 ? strerror(-error) : "out of memory");
 		return -1;
 	}
 	if (loops_open(&c->tick, &c->shared) < 0 ||
@@ -467,10 +469,10 @@ static int control_start(struct control *c, int channel, struct config *config)
 	};
 	error = monitors_open(&c->monitors);
 	if (error < 0) {
-		fprintf(stderr,
-			"fairlead: cannot start the thread that resolves names: %s; "
-			"%s\n",
-			strerror(-error), remedy_of(error));
+		errorlog_put(EVENT_START_FAILED,
+			     "cannot start the thread that resolves names: %s; "
+			     "%s",
+			     strerror(-error), remedy_of(error));
 		return -1;
 	}
 	loops_release(&c->shared);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/errorlog.h"
+
 static const unsigned thresholds_days[] = { 0, 1, 3, 7, 14 };
 #define THRESHOLDS COUNT(thresholds_days)
 
@@ -69,13 +71,14 @@ static void write_line(const struct config_pair *pair, const struct tls_certific
 
 	config_date(c->not_after, date);
 	if (c->not_after <= now_s)
-		fprintf(stderr,
-			"fairlead: the certificate %s (%s) has expired on %s; replace it\n",
-			pair->chain_path, name, date);
+		errorlog_put(EVENT_CERTIFICATE_EXPIRED,
+			     "the certificate %s (%s) has expired on %s; replace it",
+			     pair->chain_path, name, date);
 	else
-		fprintf(stderr,
-			"fairlead: the certificate %s (%s) expires in %lld day%s, on %s; replace "
-			"it\n",
+		errorlog_put(
+			EVENT_CERTIFICATE_EXPIRES,
+			"the certificate %s (%s) expires in %lld day%s, on %s; replace "
+			"it",
 			pair->chain_path, name, (long long)days, days == 1 ? "" : "s",
 			date);
 }
@@ -95,9 +98,10 @@ static void check_all(struct expiry *e, const struct config_version *version,
 			write_line(p, c, now_s);
 	}
 	if (lines > EXPIRY_LINES_MAX)
-		fprintf(stderr,
-			"fairlead: %u more certificates expire soon; replace them (fairlead -t "
-			"names them)\n",
+		errorlog_put(
+			EVENT_CERTIFICATE_EXPIRES,
+			"%u more certificates expire soon; replace them (fairlead -t "
+			"names them)",
 			lines - EXPIRY_LINES_MAX);
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/errorlog.h"
 #include "base/reserve.h"
 #include "config/tls.h"
 #include "run/remedy.h"
@@ -18,8 +19,8 @@ static int start_threads(struct workers *s)
 	for (unsigned i = 0; i < s->options->workers && error == 0; i++)
 		error = worker_start(&s->all[i]);
 	if (error < 0)
-		fprintf(stderr, "fairlead: cannot start a thread: %s; %s\n", strerror(-error),
-			remedy_of(error));
+		errorlog_put(EVENT_START_FAILED, "cannot start a thread: %s; %s",
+			     strerror(-error), remedy_of(error));
 	return error;
 }
 
@@ -62,7 +63,7 @@ int loops_open(struct tick *control, struct workers *s)
 		io_explain(s->engine, error, s->options->workers + 1, why, sizeof(why));
 	if (error < 0 && wanted == IO_ENGINE_AUTO) {
 		/* `engine: auto`: the operator learns which engine was chosen and why. */
-		fprintf(stderr, "fairlead: falling back to epoll: %s\n", why);
+		errorlog_put(EVENT_ENGINE_FALLBACK, "falling back to epoll: %s", why);
 		s->engine = IO_ENGINE_EPOLL;
 		loops_release(s);
 		error = open_all(control, s);
@@ -70,8 +71,8 @@ int loops_open(struct tick *control, struct workers *s)
 			 remedy_of(error));
 	}
 	if (error < 0)
-		fprintf(stderr, "fairlead: engine %s: %s\n", io_engine_name(s->engine),
-			why);
+		errorlog_put(EVENT_START_FAILED, "engine %s: %s",
+			     io_engine_name(s->engine), why);
 	return error;
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/errorlog.h"
+
 void losses_report(struct log_losses *l, uint64_t now_ms)
 {
 	uint64_t lost = 0, error = 0, n;
@@ -20,10 +22,10 @@ void losses_report(struct log_losses *l, uint64_t now_ms)
 		return;
 	l->reported_n = lost;
 	l->next_ms = now_ms + LOSSES_PAUSE_MS;
-	fprintf(stderr, "fairlead: %" PRIu64 " line%s of the access log lost: %s\n", n,
-		n == 1 ? "" : "s",
-		error == 0 ? "they are produced faster than they are written"
-			   : strerror((int)error));
+	errorlog_put(EVENT_LINES_LOST, "%" PRIu64 " line%s of the access log lost: %s", n,
+		     n == 1 ? "" : "s",
+		     error == 0 ? "they are produced faster than they are written"
+				: strerror((int)error));
 }
 
 void losses_check(struct log_losses *l, uint64_t now_ms)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/errorlog.h"
 #include "exposition.h"
 #include "io/sock.h"
 
@@ -123,9 +124,9 @@ static void log_addresses(const struct monitor *m, const struct resolver_event *
 	if (event->n > LOG_ADDRESSES_MAX)
 		snprintf(text + n, sizeof(text) - n, " and %u more",
 			 event->n - LOG_ADDRESSES_MAX);
-	fprintf(stderr, "fairlead: upstream %s: %s is now %s\n",
-		m->options.config->upstreams[event->upstream].name,
-		server_at(m, event->upstream, event->server)->address, text);
+	errorlog_put(EVENT_NAME_RESOLVED, "upstream %s: %s is now %s",
+		     m->options.config->upstreams[event->upstream].name,
+		     server_at(m, event->upstream, event->server)->address, text);
 }
 
 static void log_failure(const struct monitor *m, const struct resolver_event *event)
@@ -134,22 +135,23 @@ static void log_failure(const struct monitor *m, const struct resolver_event *ev
 	const char *server = server_at(m, event->upstream, event->server)->address;
 
 	if (event->failure)
-		fprintf(stderr,
-			"fairlead: upstream %s: %s cannot be resolved (%s); its last "
-			"addresses stay in use\n",
-			upstream, server, event->failure);
+		errorlog_put(EVENT_NAME_UNRESOLVED,
+			     "upstream %s: %s cannot be resolved (%s); its last "
+			     "addresses stay in use",
+			     upstream, server, event->failure);
 	else
-		fprintf(stderr, "fairlead: upstream %s: %s can be resolved again\n",
-			upstream, server);
+		errorlog_put(EVENT_NAME_RESOLVED, "upstream %s: %s can be resolved again",
+			     upstream, server);
 }
 
 static void log_more(const struct monitor *m, const struct resolver_event *event)
 {
-	fprintf(stderr,
-		"fairlead: upstream %s: %s has more than %d addresses; only the "
-		"first of them, in byte order, are used\n",
-		m->options.config->upstreams[event->upstream].name,
-		server_at(m, event->upstream, event->server)->address, DNS_ADDRESSES_MAX);
+	errorlog_put(EVENT_NAME_TOO_LARGE,
+		     "upstream %s: %s has more than %d addresses; only the "
+		     "first of them, in byte order, are used",
+		     m->options.config->upstreams[event->upstream].name,
+		     server_at(m, event->upstream, event->server)->address,
+		     DNS_ADDRESSES_MAX);
 }
 
 static void name_resolved(void *owner, const struct resolver_event *event)
@@ -191,11 +193,13 @@ static void log_health(const struct monitor *m, const struct prober_event *event
 	if (event->first && event->up)
 		return;
 	sock_text((const struct sockaddr *)&event->address->sa, address, sizeof(address));
-	fprintf(stderr, "fairlead: upstream %s: server %s%s%s%s is %s%s%s%s\n", u->name,
-		name, strcmp(name, address) ? " (" : "",
-		strcmp(name, address) ? address : "", strcmp(name, address) ? ")" : "",
-		event->up ? "up" : "down", event->why ? " (" : "",
-		event->why ? event->why : "", event->why ? ")" : "");
+	errorlog_put(event->up ? EVENT_SERVER_UP : EVENT_SERVER_DOWN,
+		     "upstream %s: server %s%s%s%s is %s%s%s%s", u->name, name,
+		     strcmp(name, address) ? " (" : "",
+		     strcmp(name, address) ? address : "",
+		     strcmp(name, address) ? ")" : "", event->up ? "up" : "down",
+		     event->why ? " (" : "", event->why ? event->why : "",
+		     event->why ? ")" : "");
 }
 
 static bool server_probed(void *owner, const struct prober_event *event)

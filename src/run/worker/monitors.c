@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/errorlog.h"
 #include "run/memory.h"
 
 int monitors_open(struct monitors *m)
@@ -48,8 +49,9 @@ void monitors_change(struct monitors *m)
 		.previous = active_monitor(m),
 	});
 	if (!version->monitor)
-		fprintf(stderr,
-			"fairlead: no memory to resolve names and check the health of servers\n");
+		errorlog_put(
+			EVENT_RESOURCE_SHORT,
+			"no memory to resolve names and check the health of servers");
 	stop_all_but(m, version);
 }
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/errorlog.h"
+
 /* After a pause of the control thread itself nothing is known about the others: the whole process
  * may have been stopped. */
 #define PAUSE_MS (PULSE_MAX_MS / 2)
@@ -31,17 +33,17 @@ static bool check_worker(struct worker_pulse *w, const struct worker *worker,
 	uint64_t still_ms = now_ms - w->ran_ms;
 
 	if (ticks != w->ticks && w->stuck)
-		fprintf(stderr, "fairlead: worker %u runs again after %.1f s\n",
-			worker->index, seconds(still_ms));
+		errorlog_put(EVENT_WORKER_RUNS, "worker %u runs again after %.1f s",
+			     worker->index, seconds(still_ms));
 	if (ticks != w->ticks || paused) {
 		w->stuck = w->stuck && ticks == w->ticks;
 		w->ticks = ticks;
 		w->ran_ms = now_ms;
 	} else if (still_ms >= PULSE_MAX_MS && !w->stuck) {
 		w->stuck = true;
-		fprintf(stderr,
-			"fairlead: worker %u is stuck: its loop has not run for %.1f s\n",
-			worker->index, seconds(still_ms));
+		errorlog_put(EVENT_WORKER_STUCK,
+			     "worker %u is stuck: its loop has not run for %.1f s",
+			     worker->index, seconds(still_ms));
 	}
 	return !w->stuck;
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/errorlog.h"
+
 static void reload_post(struct reload *r, enum reload_state state,
 			void (*command)(struct worker_config *wc))
 {
@@ -36,9 +38,9 @@ void reload_prepared(struct reload *r, struct worker_config *wc)
 {
 	ASSERT(r->state == RELOAD_PREPARING);
 	if (wc->error < 0)
-		fprintf(stderr,
-			"fairlead: worker %u cannot apply the configuration: %s\n",
-			wc->worker->index, error_text(wc->error));
+		errorlog_put(EVENT_CHANGE_FAILED,
+			     "worker %u cannot apply the configuration: %s",
+			     wc->worker->index, error_text(wc->error));
 	r->failed |= wc->error < 0;
 	if (--r->pending_n > 0)
 		return;

@@ -1,45 +1,49 @@
 #include "run/worker/serverevents.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "base/errorlog.h"
 
-static void write_ejected(const struct registry_record *record, FILE *out)
+#define WHY_BYTES 128
+
+static void describe_ejection(const struct registry_record *record, char why[WHY_BYTES])
 {
 	uint64_t n = stat_read(&record->failures_n);
 	double seconds = (double)stat_read(&record->eject_ms) / 1000;
 
 	if (stat_read(&record->reason) == REASON_UNREACHED)
-		fputs("cannot be connected to: its keys are misses", out);
+		snprintf(why, WHY_BYTES, "cannot be connected to: its keys are misses");
 	else if (stat_read(&record->reason) == REASON_RATE)
-		fprintf(out,
-			"is ejected for %g s: %" PRIu64
-			"%% of its responses were failures",
-			seconds, n);
+		snprintf(why, WHY_BYTES,
+			 "is ejected for %g s: %" PRIu64
+			 "%% of its responses were failures",
+			 seconds, n);
 	else
-		fprintf(out, "is ejected for %g s: %" PRIu64 " consecutive failure%s",
-			seconds, n, n == 1 ? "" : "s");
+		snprintf(why, WHY_BYTES,
+			 "is ejected for %g s: %" PRIu64 " consecutive failure%s",
+			 seconds, n, n == 1 ? "" : "s");
 }
 
 static void write_view(const struct registry *r, const struct registry_entry *entry,
-		       unsigned worker, uint64_t server_status, FILE *out)
+		       unsigned worker, uint64_t server_status)
 {
-	const struct registry_record *record = registry_record(r, entry, worker);
-
-	fprintf(out, "fairlead: upstream %s: server %s", r->upstream, entry->name);
+	bool down = server_status == SERVER_STATUS_EJECTED;
 	/* If the server is configured by address, name and address are equal. */
-	if (entry->address[0] && strcmp(entry->name, entry->address) != 0)
-		fprintf(out, " (%s)", entry->address);
-	fputc(' ', out);
-	if (server_status == SERVER_STATUS_EJECTED)
-		write_ejected(record, out);
-	else
-		fputs("is used again", out);
-	fprintf(out, ", worker %u\n", worker);
+	bool both = entry->address[0] && strcmp(entry->name, entry->address) != 0;
+	char what[WHY_BYTES] = "is used again";
+
+	if (down)
+		describe_ejection(registry_record(r, entry, worker), what);
+	errorlog_put(down ? EVENT_SERVER_DOWN : EVENT_SERVER_UP,
+		     "upstream %s: server %s%s%s%s %s, worker %u", r->upstream,
+		     entry->name, both ? " (" : "", both ? entry->address : "",
+		     both ? ")" : "", what, worker);
 }
 
-void server_events_write(struct registry *r, FILE *out)
+static void write_changes(struct registry *r)
 {
 	REGISTRY_EACH(r, entry) {
 		if (!atomic_load(&entry->published))
@@ -53,7 +57,7 @@ void server_events_write(struct registry *r, FILE *out)
 			    server_status == record->reported_status)
 				continue;
 			record->reported_status = server_status;
-			write_view(r, entry, w, server_status, out);
+			write_view(r, entry, w, server_status);
 		}
 	}
 }
@@ -63,5 +67,5 @@ void server_events_changed(struct mail *m)
 	struct registry *r = CONTAINER(m, struct registry, changed);
 
 	atomic_store(&r->changed_posted, false);
-	server_events_write(r, stderr);
+	write_changes(r);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/errorlog.h"
 #include "run/handover.h"
 
 /* Far more than any configuration with its resolved addresses. */
@@ -32,13 +33,14 @@ static int receive_config(struct setup *setup, struct config_versions *all,
 
 	ASSERT(!setup->config_version);
 	if (!bytes) {
-		fprintf(stderr, "fairlead: no memory for a configuration of %zu bytes\n",
-			n);
+		errorlog_put(EVENT_RESOURCE_SHORT,
+			     "no memory for a configuration of %zu bytes", n);
 		return skip_bytes(setup_channel, n);
 	}
 	error = handover_receive_bytes(setup_channel, bytes, n);
 	if (error == 0)
-		config = config_read_snapshot((struct slice){ bytes, n }, stderr);
+		config = config_read_snapshot((struct slice){ bytes, n },
+					      errorlog_stream(EVENT_CONFIG_FAULT));
 	explicit_bzero(bytes, n); /* there may be private keys in it */
 	free(bytes);
 	if (config)
@@ -152,10 +154,10 @@ int setup_receive(struct setup *setup, struct config_versions *all, int setup_ch
 				 .admin_fd = -1 };
 	error = receive_all(setup, all, setup_channel, &lacking, &unused);
 	if (lacking > 0)
-		fprintf(stderr,
-			"fairlead: %u descriptors could not be received: too many are "
-			"open; raise the limit of descriptors (ulimit -n)\n",
-			lacking);
+		errorlog_put(EVENT_RESOURCE_SHORT,
+			     "%u descriptors could not be received: too many are "
+			     "open; raise the limit of descriptors (ulimit -n)",
+			     lacking);
 	if (error < 0 || lacking > 0 || unused > 0 ||
 	    (setup->config_version &&
 	     !config_version_open_tls(all, setup->config_version)))
