@@ -61,6 +61,7 @@ struct config_rights {
 	bool paths_strict; /* of the same map; copied to config_address */
 };
 
+enum config_affinity { CONFIG_AFFINITY_OFF, CONFIG_AFFINITY_PIN, CONFIG_AFFINITY_STEER };
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };
 enum config_log { CONFIG_LOG_OFF, CONFIG_LOG_COMBINED, CONFIG_LOG_JSON, CONFIG_LOG_TEMPLATE };
 
@@ -399,6 +400,7 @@ struct config {
 	bool has_secrets; /* values from the environment or from files */
 	const struct config_reference *references;
 	unsigned workers; /* 0: auto */
+	enum config_affinity cpu_affinity;
 	enum config_engine engine;
 	unsigned listen_n;
 	struct config_address *listens;

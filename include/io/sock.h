@@ -47,6 +47,11 @@ bool sock_shortage(int error);
  * first. */
 int sock_listen(const struct sockaddr *sa, socklen_t len, int backlog, bool reuse_port);
 
+/* Of the sockets that share an address (SO_REUSEPORT), connections whose packets arrive on
+ * `cpu` go to this one (kernel-notes/33-incoming-cpu-steers). -1: by the hash, as without it.
+ * Without effect where the kernel or the family cannot. */
+void sock_steer(int fd, int cpu);
+
 /* Removes the path of a unix listener; does nothing for other families. */
 void sock_unlink(const struct sockaddr *sa);
 

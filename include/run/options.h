@@ -16,6 +16,7 @@
 struct run_options {
 	enum io_engine_kind engine; /* AUTO: each worker process chooses */
 	unsigned workers;           /* >= 1 */
+	enum config_affinity affinity;
 	size_t descriptors;         /* limit of open descriptors (RLIMIT_NOFILE) */
 	char **argv;                /* for the exec of an upgrade */
 	uint64_t watchdog_ms;       /* of the service manager (WatchdogSec=); 0: none */

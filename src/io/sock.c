@@ -197,6 +197,11 @@ int sock_listen(const struct sockaddr *sa, socklen_t len, int backlog, bool reus
 	return -error;
 }
 
+void sock_steer(int fd, int cpu)
+{
+	setsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu, sizeof(cpu));
+}
+
 size_t sock_raise_limit(size_t want)
 {
 	struct rlimit limit, higher;

@@ -1,5 +1,6 @@
-#include "cpus.h"
+#include "run/cpus.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -201,21 +202,64 @@ unsigned cpus_of_groups(const char *root)
 	return n;
 }
 
-static unsigned cpus_of_affinity(void)
+/* The affinity mask of the calling thread, which the caller frees. NULL: it cannot be read. */
+static cpu_set_t *mask_read(size_t *size)
 {
 	for (int most = 1024; most <= CPUS_MAX; most *= 2) {
 		cpu_set_t *set = CPU_ALLOC(most);
-		size_t size = CPU_ALLOC_SIZE(most);
-		int n = set && sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : 0;
 
+		*size = CPU_ALLOC_SIZE(most);
+		if (set && sched_getaffinity(0, *size, set) == 0 && CPU_COUNT_S(*size, set) > 0)
+			return set;
 		CPU_FREE(set);
-		if (n > 0)
-			return (unsigned)n;
 	}
-	return 1;
+	return NULL;
+}
+
+static unsigned cpus_of_affinity(void)
+{
+	size_t size;
+	cpu_set_t *set = mask_read(&size);
+	unsigned n = set ? (unsigned)CPU_COUNT_S(size, set) : 1;
+
+	CPU_FREE(set);
+	return n;
 }
 
 unsigned cpus_usable(void)
 {
 	return lower(cpus_of_affinity(), cpus_of_groups(""));
+}
+
+/* ---- one ------------------------------------------------------------------ */
+
+int cpus_of_worker(unsigned worker)
+{
+	size_t size;
+	cpu_set_t *set = mask_read(&size);
+	unsigned left;
+	int cpu = -1;
+
+	if (!set)
+		return -1;
+	left = worker % (unsigned)CPU_COUNT_S(size, set) + 1;
+	while (left > 0)
+		left -= CPU_ISSET_S((size_t)++cpu, size, set) ? 1 : 0;
+	CPU_FREE(set);
+	return cpu;
+}
+
+int cpus_pin(int cpu)
+{
+	cpu_set_t *set = CPU_ALLOC(cpu + 1);
+	size_t size = CPU_ALLOC_SIZE(cpu + 1);
+	int error;
+
+	if (!set)
+		return -ENOMEM;
+	CPU_ZERO_S(size, set);
+	CPU_SET_S((size_t)cpu, size, set);
+	error = sched_setaffinity(0, size, set) < 0 ? -errno : 0;
+	CPU_FREE(set);
+	return error;
 }

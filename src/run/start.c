@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "base/errorlog.h"
-#include "cpus.h"
 #include "io/io.h"
 #include "io/sock.h"
+#include "run/cpus.h"
 #include "run/privilege.h"
 #include "run/remedy.h"
 #include "run/supervisor/supervisor.h"
@@ -97,6 +97,7 @@ static int prepare_run(const struct config *config, const struct start_options *
 	}
 	run->workers = options->workers ? options->workers :
 		      config->workers ? config->workers : workers_auto();
+	run->affinity = config->cpu_affinity;
 	run->descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
 					    RUN_RESERVED_FDS);
 	run->engine = engine_of(wanted);

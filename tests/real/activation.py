@@ -78,6 +78,50 @@ def takes_over(origin, reuse_port):
     proxy.stop()
 
 
+def unix_socket(origin):
+    """Its path, owner and mode are the service manager's, over reload and upgrade, and when fairlead
+    has ended or was killed; it serves what waits there at the next start."""
+    path = os.path.join(rig.TMP, "http.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    os.chmod(path, 0o640)
+    listener.listen(64)
+    os.dup2(listener.fileno(), 100)
+    made = os.stat(path)
+    config = os.path.join(rig.TMP, "unix.yaml")
+    with open(config, "w") as f:
+        f.write(f"listen: [{{ address: 'unix:{path}', mode: '0666' }}]\n" +
+                CONFIG.format(origin=origin))
+
+    def untouched(when):
+        now = os.stat(path)
+        rig.check((now.st_ino, now.st_mode) == (made.st_ino, made.st_mode), f"{when}: {now}")
+
+    def ask():
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(path)
+        client.sendall(REQUEST)
+        return client
+
+    for how in signal.SIGTERM, signal.SIGKILL, signal.SIGINT:
+        waiting = ask()
+        proxy = rig.Program("fairlead", [
+            "bash", "-c", 'LISTEN_PID=$$ exec "$@" 3<&100 100<&-', "bash", rig.FAIRLEAD, "-c", config,
+            "--engine", rig.ENGINE, "--workers", "2"], ready="fairlead: ready", pass_fds=[100],
+            env={**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"})
+        served(waiting)
+        for what, said in (signal.SIGHUP, "fairlead: reloaded"), (signal.SIGUSR2, "fairlead: ready"):
+            before = proxy.log().count(said)
+            proxy.signal(what)
+            rig.until(lambda: proxy.log().count(said) > before, said)
+            served(ask())
+            untouched(said)
+        proxy.signal(how)
+        proxy.ended()
+        untouched(f"after {how}")
+    os.close(100)
+
+
 def not_ours(origin):
     """LISTEN_PID of another process: it has inherited the variables only."""
     ours, = high(listening())
@@ -96,6 +140,7 @@ def main():
     takes_over(origin, reuse_port=False)
     takes_over(origin, reuse_port=True)
     not_ours(origin)
+    unix_socket(origin)
 
 
 rig.main(main)

@@ -1,4 +1,5 @@
 #include <limits.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "../../src/run/cpus.h"
 #include "base/check.h"
+#include "run/cpus.h"
 
 #define V2 "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 #define V1_OF(root) \
@@ -167,6 +168,39 @@ static void test_usable(void **state)
 	assert_in_range(cpus_usable(), 1, 65536);
 }
 
+/* On any machine: each worker's CPU is one of the mask, all are used, and a thread that is pinned has
+ * that one only. */
+static void test_of_worker(void **state)
+{
+	cpu_set_t before, now;
+	unsigned n;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	n = (unsigned)CPU_COUNT(&before);
+	CPU_ZERO(&now);
+	for (unsigned worker = 0; worker < n; worker++) {
+		int cpu = cpus_of_worker(worker);
+
+		assert_true(cpu >= 0 && CPU_ISSET((size_t)cpu, &before));
+		assert_int_equal(cpus_of_worker(worker + n), cpu);
+		CPU_SET((size_t)cpu, &now);
+	}
+	assert_true(CPU_EQUAL(&before, &now));
+	assert_int_equal(cpus_pin(cpus_of_worker(n - 1)), 0);
+	assert_int_equal(sched_getaffinity(0, sizeof(now), &now), 0);
+	assert_int_equal(CPU_COUNT(&now), 1);
+	assert_int_equal(cpus_of_worker(0), cpus_of_worker(1));
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
+/* A CPU that does not exist. */
+static void test_pin_fails(void **state)
+{
+	(void)state;
+	assert_true(cpus_pin(65535) < 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 int main(void)
@@ -174,7 +208,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_no_limit),           TEST(test_unified),   TEST(test_parents),
 		TEST(test_namespace),          TEST(test_version_1), TEST(test_spaces),
-		cmocka_unit_test(test_usable),
+		cmocka_unit_test(test_usable), cmocka_unit_test(test_of_worker),
+		cmocka_unit_test(test_pin_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

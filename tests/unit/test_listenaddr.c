@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -176,6 +177,47 @@ static void test_control(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
+static struct listen_addr *managed_at(const char *path)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct listen_addr *la;
+	int fd;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	fd = sock_listen((struct sockaddr *)&un, sizeof(un), 1, false);
+	assert_true(fd >= 0);
+	la = listen_addr_adopt(listen_addr_next_number(), LISTEN_ADDR_CLIENTS, &fd, 1);
+	assert_non_null(la);
+	la->managed = true;
+	return la;
+}
+
+/* The service manager listens on: no way to give an address up removes its path. */
+static void test_managed(void **state)
+{
+	struct listen_addrs have = { 0 };
+	char path[64];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/test_listenaddr.%d", (int)getpid());
+	assert_true(listen_addrs_add(&have, managed_at(path)));
+	listen_addrs_unlink(&have);
+	assert_int_equal(access(path, F_OK), 0);
+	listen_addrs_close(&have, NULL, true);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_true(listen_addrs_add(&have, managed_at(path)));
+	listen_addrs_drain(&have);
+	assert_int_equal(have.n, 0);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_true(listen_addrs_add(&have, managed_at(path)));
+	have.all[0]->served_n = 0;
+	listen_addrs_rollback(&have);
+	assert_int_equal(have.n, 0);
+	assert_int_equal(access(path, F_OK), 0);
+	free(have.all);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +225,7 @@ int main(void)
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_closing),
 		cmocka_unit_test(test_control),
+		cmocka_unit_test(test_managed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,6 +68,7 @@ static void take(struct listen_addrs *listen_addrs, const struct config *config,
 		la = listen_addr_adopt(listen_addr_next_number(), LISTEN_ADDR_CLIENTS, &fd,
 				       1);
 		if (la && listen_addrs_add(listen_addrs, la)) {
+			la->managed = true;
 			errorlog_put(EVENT_SOCKET_ADOPTED,
 				     "the socket '%.*s' is that of the service manager",
 				     SLICE_ARG(name));

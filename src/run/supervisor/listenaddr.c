@@ -140,6 +140,13 @@ static void listen_addr_shrink(struct listen_addr *la, unsigned n)
 		close(la->sockets[--la->socket_n]);
 }
 
+/* The path of a unix socket. The service manager listens on its own, whatever runs here. */
+static void listen_addr_unlink(const struct listen_addr *la)
+{
+	if (!la->managed)
+		sock_unlink((const struct sockaddr *)&la->sa);
+}
+
 static void listen_addr_close(struct listen_addr *la)
 {
 	listen_addr_shrink(la, 0);
@@ -380,7 +387,7 @@ void listen_addrs_rollback(struct listen_addrs *addrs)
 			addrs->all[n++] = la;
 			continue;
 		}
-		sock_unlink((const struct sockaddr *)&la->sa);
+		listen_addr_unlink(la);
 		listen_addr_close(la);
 	}
 	addrs->n = n;
@@ -414,6 +421,13 @@ static bool has_family(const struct config_address *a)
 	return false;
 }
 
+static bool is_managed(const struct listen_addrs *addrs, const struct config_address *a)
+{
+	const struct listen_addr *la = listen_addr_find(addrs, a, LISTEN_ADDR_CLIENTS);
+
+	return la && la->managed;
+}
+
 /* The kernel distributes connections over the sockets
  * (kernel-notes/11-reuseport-spread). */
 bool listen_addrs_open(struct listen_addrs *next, const struct listen_addrs *have,
@@ -436,7 +450,8 @@ bool listen_addrs_open(struct listen_addrs *next, const struct listen_addrs *hav
 		good = listen_addr_open(next, have, &config->control, LISTEN_ADDR_CONTROL,
 					workers, ADMIN_BACKLOG, NULL);
 	for (unsigned i = 0; i < config->rights_n && good; i++)
-		good = rights_apply(&config->rights[i]);
+		good = is_managed(next, config->rights[i].address) ||
+		       rights_apply(&config->rights[i]);
 	if (!good)
 		undo_open(next, have);
 	for (unsigned i = 0; i < next->n; i++)
@@ -452,7 +467,7 @@ void listen_addrs_close(struct listen_addrs *from, const struct listen_addrs *ke
 		if (kept && listen_addrs_contain(kept, from->all[i]))
 			continue;
 		if (unlinked)
-			sock_unlink((const struct sockaddr *)&from->all[i]->sa);
+			listen_addr_unlink(from->all[i]);
 		listen_addr_close(from->all[i]);
 	}
 	free(from->all);
@@ -468,7 +483,7 @@ void listen_addrs_drain(struct listen_addrs *addrs)
 			addrs->all[n++] = addrs->all[i];
 			continue;
 		}
-		sock_unlink((const struct sockaddr *)&addrs->all[i]->sa);
+		listen_addr_unlink(addrs->all[i]);
 		listen_addr_close(addrs->all[i]);
 	}
 	addrs->n = n;
@@ -477,5 +492,5 @@ void listen_addrs_drain(struct listen_addrs *addrs)
 void listen_addrs_unlink(const struct listen_addrs *addrs)
 {
 	for (unsigned i = 0; i < addrs->n; i++)
-		sock_unlink((const struct sockaddr *)&addrs->all[i]->sa);
+		listen_addr_unlink(addrs->all[i]);
 }

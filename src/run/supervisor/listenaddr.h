@@ -21,6 +21,7 @@ struct listen_addr {
 	struct sockaddr_storage sa;
 	socklen_t len;
 	bool shared; /* bound without SO_REUSEPORT: one socket, for all workers */
+	bool managed; /* opened by the service manager: path, owner and mode are not ours */
 	unsigned served_n; /* sockets that a worker process has; the supervisor for CONTROL */
 	unsigned socket_n;
 	unsigned previous_n; /* socket_n before the listen_addrs_open() in progress */
@@ -39,7 +40,8 @@ bool listen_addrs_open(struct listen_addrs *next, const struct listen_addrs *hav
 		       const struct config *config, unsigned workers);
 
 /* Closes the addresses of `from` that are not in `kept` (NULL: none), and empties `from`.
- * unlinked: the paths of closed unix sockets are removed. */
+ * unlinked: the paths of closed unix sockets are removed, but not those of the service
+ * manager, which goes on to listen there. */
 void listen_addrs_close(struct listen_addrs *from, const struct listen_addrs *kept,
 			bool unlinked);
 
@@ -76,7 +78,8 @@ int listen_addrs_control_fd(const struct listen_addrs *addrs);
 
 bool listen_addrs_contain(const struct listen_addrs *addrs, const struct listen_addr *la);
 
-/* Removes the paths of all unix sockets, so that a later start can bind them. */
+/* Removes the paths of all unix sockets that were bound here, so that a later start can bind
+ * them. */
 void listen_addrs_unlink(const struct listen_addrs *addrs);
 
 #endif

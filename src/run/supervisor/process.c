@@ -15,6 +15,7 @@
 #include "base/errorlog.h"
 #include "config/tls.h"
 #include "io/sock.h"
+#include "run/cpus.h"
 #include "run/handover.h"
 #include "run/privilege.h"
 #include "run/remedy.h"
@@ -32,14 +33,26 @@ uint64_t process_now_ms(void)
 
 /* ---- setup ------------------------------------------------------------------ */
 
-/* Every worker gets at least one socket, and every socket goes to a worker. */
-static int send_sockets(int setup_channel, const struct listen_addr *la, unsigned workers,
-			unsigned index)
+/* A socket gets the connections that arrive on the CPU of its worker. Without `steer` none is
+ * preferred; the program before may have had another setting. */
+static void steer(const struct listen_addr *la, unsigned k, const struct run_options *options)
 {
+	bool on = options->affinity == CONFIG_AFFINITY_STEER;
+
+	if (k < la->socket_n)
+		sock_steer(la->sockets[k], on ? cpus_of_worker(k % options->workers) : -1);
+}
+
+/* Every worker gets at least one socket, and every socket goes to a worker. */
+static int send_sockets(int setup_channel, const struct listen_addr *la,
+			const struct run_options *options, unsigned index)
+{
+	unsigned workers = options->workers;
 	unsigned n = la->socket_n > workers ? la->socket_n : workers;
 	int error = 0;
 
-	for (unsigned k = 0; k < n && error == 0; k++)
+	for (unsigned k = 0; k < n && error == 0; k++) {
+		steer(la, k, options);
 		error = handover_send(
 			setup_channel,
 			&(struct handover){ .kind = HANDOVER_LISTENER,
@@ -47,6 +60,7 @@ static int send_sockets(int setup_channel, const struct listen_addr *la, unsigne
 					    .value = la->number,
 					    .fd = la->sockets[k % la->socket_n],
 					    .index = index });
+	}
 	return error;
 }
 
@@ -77,8 +91,7 @@ static int send_listen_addr(int setup_channel, const struct worker_setup *setup,
 		if (index == setup->config->listen_n)
 			break;
 		if (!is_current)
-			return send_sockets(setup_channel, la, setup->options->workers,
-					    index);
+			return send_sockets(setup_channel, la, setup->options, index);
 		return handover_send(setup_channel,
 				     &(struct handover){ .kind = HANDOVER_LISTENER_KEPT,
 							 .value = la->number,

@@ -127,7 +127,7 @@ static void write_listen_addrs(FILE *out, const struct listen_addrs *addrs)
 			la->socket_n);
 		for (unsigned k = 0; k < la->socket_n; k++)
 			fprintf(out, " %d", la->sockets[k]);
-		fputc('\n', out);
+		fprintf(out, " %d\n", la->managed);
 	}
 }
 
@@ -255,7 +255,11 @@ static bool parse_listen_addr(char *line, struct listen_addrs *listen_addrs)
 	}
 	la = listen_addr_adopt(number, kind, sockets, n);
 	free(sockets);
-	return la && listen_addrs_add(listen_addrs, la);
+	if (!la)
+		return false;
+	/* Older programs do not write it. */
+	la->managed = strtol(line, &line, 10) == 1;
+	return listen_addrs_add(listen_addrs, la);
 }
 
 /* The rest of a line that begins with `word`, else NULL. */

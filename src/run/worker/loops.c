@@ -7,6 +7,7 @@
 #include "base/errorlog.h"
 #include "base/reserve.h"
 #include "config/tls.h"
+#include "run/cpus.h"
 #include "run/remedy.h"
 
 /* Of the control thread, which serves the admin address only. */
@@ -86,11 +87,25 @@ static uint32_t buffers_of(const struct worker *w)
 	return n < 64 ? 64 : n > 65535 ? 65535 : (uint32_t)n;
 }
 
+/* Before its memory is allocated, so that this is near that CPU. */
+static void worker_pin(const struct worker *w)
+{
+	int cpu = cpus_of_worker(w->index), error = cpu < 0 ? -ENOSYS : cpus_pin(cpu);
+
+	if (error < 0)
+		errorlog_put(EVENT_NO_EFFECT,
+			     "worker %u cannot stay on one CPU: %s; continuing without "
+			     "'cpu_affinity'",
+			     w->index, strerror(-error));
+}
+
 /* A second time if loops_open() has chosen another engine meanwhile. */
 void loops_join(struct worker *w)
 {
 	struct io_options options = { .buffers = buffers_of(w), .writes = true };
 
+	if (w->shared->options->affinity != CONFIG_AFFINITY_OFF)
+		worker_pin(w);
 	w->error = reserve_init(RESERVE_CHUNKS_MAX);
 	while (options.engine != w->shared->engine) {
 		options.engine = w->shared->engine;

@@ -17,8 +17,8 @@ int loops_open(struct tick *control, struct workers *shared);
 /* After loops_open(): the workers continue, and open what else they need. */
 void loops_release(struct workers *shared);
 
-/* On a worker's thread: opens its loop and waits for loops_release(). w->error is 0 or a
- * negative errno. */
+/* On a worker's thread: takes its CPU (config->cpu_affinity), opens its loop and waits for
+ * loops_release(). w->error is 0 or a negative errno. */
 void loops_join(struct worker *w);
 
 /* On the thread of the tick, after its loop was opened: prepares it for secured connections, if the
