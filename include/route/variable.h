@@ -14,4 +14,14 @@ long variable_expand(const struct template *t, const struct request_view *v, cha
 bool variable_value(enum variable id, struct slice argument, const struct request_view *v,
 		    char *out, size_t size, struct slice *value);
 
+/* True: the request has several values of this variable (cookies, fields, query parameters of that
+ * name), of which variable_value() takes the first and a server perhaps another one. Fields whose
+ * names differ in "-" and "_" are one, as they are to CGI and WSGI. Values are compared as
+ * received. */
+bool variable_is_ambiguous(enum variable id, struct slice argument,
+			   const struct request_view *v);
+
+/* True: to CGI and WSGI both names of fields are the same. */
+bool field_names_alike(struct slice a, struct slice b);
+
 #endif

@@ -1,5 +1,6 @@
 #include "base/limittable.h"
 
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/check.h"
@@ -7,24 +8,25 @@
 /* A word: the tag above, the state below. 2^40 µs are 12 days: a time that is further ahead than
  * the bucket needs to fill is one of the past. */
 #define STATE_BITS 40
+#define AGE_BITS (STATE_BITS - 2)
 #define STATE_MASK ((UINT64_C(1) << STATE_BITS) - 1)
 
 /* Other threads change a word only so often in the time of a few instructions. */
 #define PUT_TRIES 100000
 
-bool limit_table_init(struct limit_table *t, uint32_t keys, uint64_t seed)
+bool limit_table_init(struct limit_table *t, uint32_t words)
 {
 	uint32_t lines = 1;
-	void *words;
+	void *memory;
 
-	while (lines < keys / LIMIT_LINE && lines < UINT32_C(1) << 24)
+	while (lines < words / LIMIT_LINE && lines < UINT32_C(1) << 24)
 		lines *= 2;
-	*t = (struct limit_table){ .seed = seed, .lines = lines };
-	words = mmap(NULL, (size_t)lines * LIMIT_LINE * sizeof(uint64_t),
-		     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (words == MAP_FAILED)
+	*t = (struct limit_table){ .lines = lines };
+	memory = mmap(NULL, (size_t)lines * LIMIT_LINE * sizeof(uint64_t),
+		      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
 		return false;
-	t->words = words;
+	t->words = memory;
 	return true;
 }
 
@@ -48,16 +50,17 @@ static uint64_t tag_of(uint64_t hash)
 	return (tag ? tag : 1) << STATE_BITS;
 }
 
+/* Acquire and release are for line_enter_age() only: on most machines they cost nothing. */
 static uint64_t word_load(const _Atomic uint64_t *word)
 {
-	return atomic_load_explicit(word, memory_order_relaxed);
+	return atomic_load_explicit(word, memory_order_acquire);
 }
 
 /* False: another thread was faster. */
 static bool word_change(_Atomic uint64_t *word, uint64_t from, uint64_t to)
 {
 	return atomic_compare_exchange_strong_explicit(
-		word, &from, to, memory_order_relaxed, memory_order_relaxed);
+		word, &from, to, memory_order_acq_rel, memory_order_relaxed);
 }
 
 static bool word_is(uint64_t word, uint64_t tag)
@@ -65,11 +68,12 @@ static bool word_is(uint64_t word, uint64_t tag)
 	return word != 0 && (word & ~STATE_MASK) == tag;
 }
 
-bool limits_init(struct limits *l, uint32_t keys, uint64_t seed)
+bool limits_init(struct limits *l, uint32_t words, const uint8_t key[SIPHASH_KEY_BYTES])
 {
-	bool good = limit_table_init(&l->rates, keys, seed);
+	bool good = limit_table_init(&l->rates, words);
 
-	return limit_table_init(&l->counts, keys, ~seed) && good;
+	memcpy(l->key, key, sizeof(l->key));
+	return limit_table_init(&l->counts, words) && good;
 }
 
 void limits_done(struct limits *l)
@@ -88,13 +92,35 @@ static uint64_t word_ahead(uint64_t word, uint64_t now_us)
 	return word == 0 || ahead > LIMIT_FILL_US ? 0 : ahead;
 }
 
+/* Frees the words that the line has from an earlier age, if it is the first use in this one: from
+ * the age before those whose buckets are full, from earlier ones all. A word that another thread
+ * writes now was written after that thread had set the age, which is then seen here. */
+static void line_enter_age(_Atomic uint64_t *line, uint64_t now_us)
+{
+	_Atomic uint64_t *age = &line[LIMIT_RATES];
+	uint64_t now = now_us >> AGE_BITS, seen = word_load(age);
+
+	if (seen >= now)
+		return;
+	for (unsigned i = 0; i < LIMIT_RATES; i++) {
+		uint64_t word = word_load(&line[i]);
+
+		if (word_load(age) != seen)
+			return;
+		if (now - seen > 1 || word_ahead(word, now_us) == 0)
+			word_change(&line[i], word, 0);
+	}
+	word_change(age, seen, now);
+}
+
 /* The word of the key, or the one that it may have instead: the one nearest to full. */
 static _Atomic uint64_t *rate_word(_Atomic uint64_t *line, uint64_t tag, uint64_t now_us)
 {
 	_Atomic uint64_t *best = line;
 	uint64_t best_ahead = UINT64_MAX;
 
-	for (unsigned i = 0; i < LIMIT_LINE; i++) {
+	line_enter_age(line, now_us);
+	for (unsigned i = 0; i < LIMIT_RATES; i++) {
 		uint64_t word = word_load(&line[i]), ahead = word_ahead(word, now_us);
 
 		if (word_is(word, tag))
@@ -115,6 +141,7 @@ static struct rate_result rate_decide(const struct rate *r, uint64_t ahead_us,
 	uint64_t wait_us = next_us > size_us ? next_us - size_us : 0;
 	bool taken = wait_us <= wait_max_us && next_us <= LIMIT_FILL_US;
 	uint64_t used_us = taken ? next_us : ahead_us;
+	uint64_t one_more_us = used_us + r->interval_us;
 
 	return (struct rate_result){
 		.taken = taken,
@@ -123,6 +150,7 @@ static struct rate_result rate_decide(const struct rate *r, uint64_t ahead_us,
 				? (uint32_t)((size_us - used_us) / r->interval_us)
 				: 0,
 		.full_us = used_us,
+		.next_us = one_more_us > size_us ? one_more_us - size_us : 0,
 	};
 }
 

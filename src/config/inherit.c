@@ -23,6 +23,7 @@ static const char routes_form[] = "'routes: [{ prefix: /, proxy: { upstream: NAM
 struct inheritance {
 	struct config_reader *r;
 	const struct node *upstream, *route; /* maps of `defaults`; NULL: none */
+	const struct node *names;            /* of the entry of `hosts` whose routes are made */
 	unsigned n;                          /* inherited nodes so far */
 	bool too_many;                       /* reported */
 };
@@ -91,6 +92,14 @@ static bool may_inherit(struct inheritance *i, const struct node *from)
 	return from->child_n <= KEYS_MAX && !i->too_many;
 }
 
+/* `n` is a copy. It keeps the names that it has from `hosts` when it inherits defaults as well. */
+static void child_add(struct inheritance *i, struct node *map, struct node *n)
+{
+	if (i->names)
+		n->names = i->names;
+	node_append(map, n);
+}
+
 /* The keys of `own`, and those of `from` that it has not; maps that both have are merged. */
 static struct node *map_merge(struct inheritance *i, const struct node *own,
 			      const struct node *from)
@@ -103,8 +112,8 @@ static struct node *map_merge(struct inheritance *i, const struct node *own,
 
 		if (inherits && n->kind == NODE_MAP && n->key->kind == NODE_SCALAR)
 			other = same_key(from, n->key);
-		node_append(map, other && other->kind == NODE_MAP ? map_merge(i, n, other)
-								  : copy_of(i, n));
+		child_add(i, map, other && other->kind == NODE_MAP ? map_merge(i, n, other)
+								   : copy_of(i, n));
 	}
 	for (const struct node *n = from->children; n && inherits; n = n->next) {
 		struct node *copy;
@@ -114,7 +123,7 @@ static struct node *map_merge(struct inheritance *i, const struct node *own,
 		copy = n->kind == NODE_MAP ? map_merge(i, empty_of(i, n), n)
 					   : copy_of(i, n);
 		copy->inherited = true;
-		node_append(map, copy);
+		child_add(i, map, copy);
 	}
 	return map;
 }
@@ -297,6 +306,7 @@ static void host_add(struct inheritance *i, const struct host_name *h,
 {
 	const struct node *list = child_of(h->entry, "routes"), *shared = NULL;
 
+	i->names = h->entry->key;
 	if (list)
 		shared = shared_of(i, h->entry);
 	else if (has_action(h->entry))
@@ -312,6 +322,7 @@ static void host_add(struct inheritance *i, const struct host_name *h,
 		for (const struct node *n = list->children;
 		     n && routes->child_n <= CONFIG_ROUTES_MAX; n = n->next)
 			node_append(routes, host_route(i, h, n, shared));
+	i->names = NULL;
 }
 
 /* Appends the names of an entry: its key, or each of a list. */

@@ -196,3 +196,80 @@ long variable_expand(const struct template *t, const struct request_view *v, cha
 	}
 	return space.at - out;
 }
+
+/* ---- several values ------------------------------------------------------------ */
+
+static char normal_char(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return (char)(c + 32);
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
+}
+
+bool field_names_alike(struct slice a, struct slice b)
+{
+	if (a.len != b.len)
+		return false;
+	for (size_t i = 0; i < a.len; i++)
+		if (normal_char(a.ptr[i]) != normal_char(b.ptr[i]))
+			return false;
+	return true;
+}
+
+static bool queries_differ(struct slice name, const struct request_view *v)
+{
+	struct slice rest = v->head->query, first, other;
+
+	if (!query_next(&rest, name, &first))
+		return false;
+	while (query_next(&rest, name, &other))
+		if (!slice_equal(first, other))
+			return true;
+	return false;
+}
+
+/* A field of another spelling differs from having none: it alone is not the variable's value. */
+static bool headers_differ(struct slice name, const struct request_view *v)
+{
+	const struct field *first = head_find_name(v->head, name);
+
+	for (unsigned i = 0; i < v->head->field_n; i++) {
+		const struct field *f = &v->head->fields[i];
+
+		if (field_names_alike(f->name, name) &&
+		    !(first && slice_equal(f->value, first->value)))
+			return true;
+	}
+	return false;
+}
+
+static bool cookies_differ(struct slice name, const struct request_view *v)
+{
+	struct slice first, other;
+	bool found = cookie(name, v, &first) == RESULT_OK;
+
+	for (unsigned i = 0; i < v->head->field_n && found; i++) {
+		struct slice rest = v->head->fields[i].value;
+
+		if (v->head->fields[i].header != HEADER_COOKIE)
+			continue;
+		while (cookie_next(&rest, name, &other))
+			if (!slice_equal(first, other))
+				return true;
+	}
+	return false;
+}
+
+bool variable_is_ambiguous(enum variable id, struct slice argument,
+			   const struct request_view *v)
+{
+	switch ((unsigned)id) {
+	case VARIABLE_QUERY:
+		return queries_differ(argument, v);
+	case VARIABLE_HEADER:
+		return headers_differ(argument, v);
+	case VARIABLE_COOKIE:
+		return cookies_differ(argument, v);
+	}
+	return false;
+}

@@ -21,6 +21,7 @@
 #include "proxy/fetch.h"
 #include "proxy/identity.h"
 #include "proxy/rule.h"
+#include "route/variable.h"
 
 #define AUTH_ANSWER_FIELDS 64
 #define AUTH_BODY_BYTES 65536u
@@ -45,24 +46,6 @@ struct auth_work {
 
 /* ---- names -------------------------------------------------------------------- */
 
-static char normal_char(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return (char)(c + 32);
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
-}
-
-/* To CGI and WSGI both are the same field. */
-static bool names_alike(struct slice a, struct slice b)
-{
-	if (a.len != b.len)
-		return false;
-	for (size_t i = 0; i < a.len; i++)
-		if (normal_char(a.ptr[i]) != normal_char(b.ptr[i]))
-			return false;
-	return true;
-}
-
 static int name_index(const struct auth_names *names, struct slice name)
 {
 	for (unsigned i = 0; i < names->n; i++)
@@ -74,7 +57,7 @@ static int name_index(const struct auth_names *names, struct slice name)
 static bool is_one_of(struct slice name, const struct slice *names, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (names_alike(name, names[i]))
+		if (field_names_alike(name, names[i]))
 			return true;
 	return false;
 }

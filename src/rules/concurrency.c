@@ -20,11 +20,11 @@ struct concurrency_work {
 
 /* ---- configuration ----------------------------------------------------------- */
 
-enum { KEY_KEY, KEY_PREFIX };
+enum { KEY_KEY };
 
 static const struct key concurrency_keys[] = {
 	[KEY_KEY] = LIMIT_KEY_ROW,
-	[KEY_PREFIX] = LIMIT_PREFIX_ROW(struct config_concurrency_limit),
+	LIMIT_PREFIX_ROW(struct config_concurrency_limit),
 	KEY_ROW(struct config_concurrency_limit, requests, COUNT, requests, NULL, 1,
 		1000000, NULL, ANY, "requests of a key that may be in flight at once"),
 	KEY_ROW(struct config_concurrency_limit, dry_run, WORD, dry_run, "off", 0, 0,
@@ -45,10 +45,9 @@ static const void *concurrency_read(struct config_reader *r, const struct node *
 	struct config_concurrency_limit *c = arena_alloc(reader_memory(r), sizeof(*c));
 	struct section_values values;
 
-	(void)route;
 	if (!section_read(r, n, &concurrency_section, c, &values))
 		return NULL;
-	limit_key_read(r, n, values.of[KEY_KEY], values.of[KEY_PREFIX], &c->key);
+	limit_key_read(r, n, route, values.of[KEY_KEY], &c->key);
 	return c;
 }
 
@@ -59,7 +58,7 @@ static void concurrency_print(FILE *out, const struct config *config, const void
 	(void)config;
 	print_indent(out, ACTION_DEPTH);
 	fputs("concurrency_limit:\n", out);
-	limit_key_print(out, &c->key, &concurrency_section, KEY_PREFIX, c);
+	limit_key_print(out, &c->key, &concurrency_section, c);
 }
 
 /* ---- requests ----------------------------------------------------------------- */
@@ -70,16 +69,16 @@ static enum rule_verdict concurrency_check(const struct rule_use *u,
 	const struct config_concurrency_limit *c = u->options;
 	struct proxy *p = u->exchange->proxy;
 	struct concurrency_work *w;
+	struct limit_text text;
 	enum count_result result;
-	uint64_t hash;
 
-	if (!limit_key_hash(&c->key, view, p->limits->counts.seed, &hash))
+	if (!limit_key_text(&c->key, view, &text))
 		return RULE_GOES_ON;
 	w = rule_begin_work(u);
 	if (!w)
 		return RULE_ENDED;
-	result = count_take(&p->limits->counts, hash, c->requests);
-	w->hash = hash;
+	w->hash = limit_text_hash(&text, p->limits);
+	result = count_take(&p->limits->counts, w->hash, c->requests);
 	w->counted = result == COUNT_TAKEN;
 	if (result != COUNT_REFUSED)
 		return RULE_GOES_ON;

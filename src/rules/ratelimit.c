@@ -1,6 +1,6 @@
 /* The rule `rate_limit`: so many requests of a key in a time, as a token bucket that all workers
  * share (base/limittable.h). Others get 429 with Retry-After (RFC 6585 4), or wait for their turn.
- * RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10) tell every client where
+ * RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-11) tell every client where
  * it stands.
  *
  *   check ──▶ taken: goes on ── or its time has not come: WAITS, until the timer
@@ -39,9 +39,10 @@ struct rate_work {
 enum { KEY_REQUESTS, KEY_KEY, KEY_PREFIX, KEY_BURST };
 
 static const struct key rate_keys[] = {
-	[KEY_REQUESTS] = NODE_ROW(requests, "10/s", "required",
-				  "1 to 10000 requests in a second (s), minute (m) or hour "
-				  "(h)"),
+	[KEY_REQUESTS] =
+		NODE_ROW(requests, "10/s", "required",
+			 "1 to 10000 requests in a second (s), minute (m) or hour "
+			 "(h)"),
 	[KEY_KEY] = LIMIT_KEY_ROW,
 	[KEY_PREFIX] = LIMIT_PREFIX_ROW(struct config_rate_limit),
 	[KEY_BURST] =
@@ -105,14 +106,13 @@ static const void *rate_read(struct config_reader *r, const struct node *n,
 	struct section_values values = { { NULL } };
 	const struct node *requests;
 
-	(void)route;
 	if (n->kind == NODE_SCALAR && !node_is_null(n)) {
 		section_read(r, NULL, &rate_section, c, &values);
 		values.of[KEY_REQUESTS] = n;
 	} else if (!section_read(r, n, &rate_section, c, &values)) {
 		return NULL;
 	}
-	limit_key_read(r, n, values.of[KEY_KEY], values.of[KEY_PREFIX], &c->key);
+	limit_key_read(r, n, route, values.of[KEY_KEY], &c->key);
 	requests = values.of[KEY_REQUESTS];
 	if (!requests || !scalar_check(r, requests, "a rate, as in 10/s"))
 		return NULL;
@@ -137,7 +137,7 @@ static void rate_print(FILE *out, const struct config *config, const void *optio
 	fputs("rate_limit:\n", out);
 	print_indent(out, ACTION_DEPTH + 1);
 	fprintf(out, "requests: %u/%c\n", c->requests, units[c->unit].letter);
-	limit_key_print(out, &c->key, &rate_section, KEY_PREFIX, c);
+	limit_key_print(out, &c->key, &rate_section, c);
 }
 
 /* ---- requests ----------------------------------------------------------------- */
@@ -173,13 +173,13 @@ static enum rule_verdict rate_check(const struct rule_use *u,
 	const struct config_rate_limit *c = u->options;
 	struct proxy *p = u->exchange->proxy;
 	struct rate_result result;
+	struct limit_text text;
 	struct rate_work *w;
-	uint64_t hash;
 
-	if (!limit_key_hash(&c->key, view, p->limits->rates.seed, &hash))
+	if (!limit_key_text(&c->key, view, &text))
 		return RULE_GOES_ON;
-	result = rate_take(&p->limits->rates, hash, &c->rate, p->tick->now_us,
-			   UINT64_C(1000) * c->delay_ms);
+	result = rate_take(&p->limits->rates, limit_text_hash(&text, p->limits), &c->rate,
+			   p->tick->now_us, UINT64_C(1000) * c->delay_ms);
 	if (!result.taken || result.wait_us > 0)
 		stat_add(&p->stats->rate_limits_exceeded, 1);
 	if (c->dry_run)
@@ -213,6 +213,8 @@ static uint64_t seconds_up(uint64_t us)
 	return (us + 999999) / 1000000;
 }
 
+/* Those of a server stay: the fields are lists, with a policy in each member. Within the time `t`
+ * the client can send no more than `r` requests; with none left that is the time of Retry-After. */
 static void rate_response(const struct rule_use *u, const struct request_view *view,
 			  const struct head *h, struct field_changes *c)
 {
@@ -227,9 +229,10 @@ static void rate_response(const struct rule_use *u, const struct request_view *v
 	emit_slice(&c->text, SLICE("\"default\";r="));
 	emit_number(&c->text, w->result.left);
 	emit_slice(&c->text, SLICE(";t="));
-	emit_number(&c->text, seconds_up(w->result.full_us));
-	field_set(c, SLICE("RateLimit-Policy"), o->policy);
-	field_set(c, SLICE("RateLimit"),
+	emit_number(&c->text, seconds_up(w->result.left > 0 ? w->result.full_us
+							    : w->result.next_us));
+	field_add(c, SLICE("RateLimit-Policy"), o->policy);
+	field_add(c, SLICE("RateLimit"),
 		  (struct slice){ begin, (size_t)(c->text.at - begin) });
 	if (w->result.taken)
 		return;

@@ -495,7 +495,7 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 		secure_upstreams(r);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
-	assert_true(limits_init(&r->limits, 1024, 1));
+	assert_true(limits_init(&r->limits, 1024, (const uint8_t *)"0123456789abcdef"));
 	for (unsigned i = 0; i < r->config->upstream_n; i++) {
 		quota_init(&r->lines[i], r->config->upstreams[i].queue);
 		r->registries[i] = registry_new("", 1, NULL, NULL);

@@ -308,13 +308,15 @@ static void proxy_open(struct simworld *w)
 {
 	struct upstream_view upstream_views[SIMWORLD_UPSTREAMS + 2];
 	bool scarce = w->faults.scarce;
+	uint8_t limits_key[SIPHASH_KEY_BYTES] = { 0 };
 
 	quota_init(&w->client_quota,
 		   simworld_chance(w, 2) ? 1 + (uint32_t)simworld_draw(w, 10) : 1000);
 	quota_init(&w->descriptors, scarce && simworld_chance(w, 2)
 					    ? 1 + (uint32_t)simworld_draw(w, 10)
 					    : 1000);
-	ASSERT(limits_init(&w->limits, 64, w->seed));
+	memcpy(limits_key, &w->seed, sizeof(w->seed));
+	ASSERT(limits_init(&w->limits, 64, limits_key));
 	for (unsigned i = 0; i < COUNT(w->queue_quotas); i++) {
 		char name[8];
 

@@ -22,7 +22,7 @@ static uint64_t now_us = UINT64_C(1) << 41; /* the state of a word has 40 bits *
 static int open_table(void **state)
 {
 	(void)state;
-	return limit_table_init(&table, 1024, 1) ? 0 : -1;
+	return limit_table_init(&table, 1024) ? 0 : -1;
 }
 
 static int close_table(void **state)
@@ -52,10 +52,12 @@ static void test_bucket(void **state)
 	x = rate_take(&table, hash, &ten, now_us, 0);
 	assert_true(x.taken && x.wait_us == 0 && x.left == 4);
 	assert_int_equal(x.full_us, SECOND / 10);
+	assert_int_equal(x.next_us, 0);
 	assert_int_equal(take_all(hash, &ten), 4);
 	x = rate_take(&table, hash, &ten, now_us, 0);
 	assert_false(x.taken);
 	assert_int_equal(x.wait_us, SECOND / 10);
+	assert_int_equal(x.next_us, SECOND / 10);
 	assert_int_equal(x.left, 0);
 	assert_int_equal(x.full_us, SECOND / 2);
 	/* What was refused took nothing. */
@@ -120,6 +122,47 @@ static void test_idle(void **state)
 	assert_int_equal(take_all(hash_mix(99), &ten), 5);
 }
 
+/* The same bits of the clock come again: a word of then must not look as if it were of now, neither
+ * in a line that nobody has used since, nor in one that others use each day. */
+static void test_idle_for_a_wrap(void **state)
+{
+	const struct rate hourly = { .interval_us = 3600 * SECOND, .tokens = 1 };
+	const uint64_t alone = UINT64_C(1) << 50 | 7, among = UINT64_C(1) << 50 | 8;
+	const uint64_t day = 24 * 3600 * SECOND;
+
+	(void)state;
+	for (unsigned late = 0; late < 60; late += 7) {
+		uint64_t until = now_us + (UINT64_C(1) << 40) + late * 60 * SECOND;
+
+		assert_int_equal(take_all(alone, &hourly), 1);
+		assert_int_equal(take_all(among, &hourly), 1);
+		for (; now_us + day < until; now_us += day)
+			assert_int_equal(take_all(UINT64_C(2) << 50 | 8, &hourly), 1);
+		now_us = until;
+		assert_int_equal(take_all(alone, &hourly), 1);
+		assert_int_equal(take_all(among, &hourly), 1);
+		now_us += 2 * 3600 * SECOND;
+	}
+}
+
+/* What is in use stays so from one age to the next. */
+static void test_ages(void **state)
+{
+	const struct rate hourly = { .interval_us = 3600 * SECOND, .tokens = 1 };
+	const uint64_t hash = UINT64_C(3) << 50 | 9;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		now_us = ((now_us >> 38) + 1 + i % 3) << 38;
+		now_us -= 1800 * SECOND;
+		assert_int_equal(take_all(hash, &hourly), 1);
+		now_us += 3599 * SECOND;
+		assert_int_equal(take_all(hash, &hourly), 0);
+		now_us += SECOND;
+		assert_int_equal(take_all(hash, &hourly), 1);
+	}
+}
+
 /* More keys than a line has words: none is stricter than it should be, and they count. */
 static void test_full_line(void **state)
 {
@@ -127,12 +170,12 @@ static void test_full_line(void **state)
 
 	(void)state;
 	now_us += SECOND;
-	for (uint64_t i = 1; i <= LIMIT_LINE + 3; i++)
+	for (uint64_t i = 1; i <= LIMIT_RATES + 3; i++)
 		assert_int_equal(take_all(i << 50, &ten), 5);
 	assert_int_equal(table.evicted - evicted, 3);
 	/* Those that are full again give way first, and are none. */
 	now_us += SECOND;
-	for (uint64_t i = 20; i < 20 + LIMIT_LINE; i++)
+	for (uint64_t i = 20; i < 20 + LIMIT_RATES; i++)
 		assert_int_equal(take_all(i << 50, &ten), 5);
 	assert_int_equal(table.evicted - evicted, 3);
 }
@@ -143,7 +186,7 @@ static void test_counts(void **state)
 	uint64_t hash = hash_mix(5);
 
 	(void)state;
-	assert_true(limit_table_init(&counts, 64, 1));
+	assert_true(limit_table_init(&counts, 64));
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(count_take(&counts, hash, 3), COUNT_TAKEN);
 	assert_int_equal(count_take(&counts, hash, 3), COUNT_REFUSED);
@@ -207,7 +250,7 @@ static void run_threads(void *(*run)(void *))
 {
 	pthread_t threads[THREADS];
 
-	assert_true(limit_table_init(&shared, 4096, 1));
+	assert_true(limit_table_init(&shared, 4096));
 	for (uintptr_t i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, run, (void *)(i + 1)),
 				 0);
@@ -242,6 +285,8 @@ int main(void)
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_idle_for_a_wrap),
+		cmocka_unit_test(test_ages),
 		cmocka_unit_test(test_full_line),
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_rates_of_threads),

@@ -47,12 +47,15 @@ static void refuses(struct proxyrig *r)
 	assert_get(r, GET("/again/length"), 429, "\r\nRetry-After: 30\r\n");
 	proxycase_assert_ending(r, ENDING_RATE_LIMITED);
 	assert_int_equal(r->stats.rate_limits_exceeded, 1);
+	/* Not a point in time that is later than Retry-After. */
+	assert_get(r, GET("/again/length"), 429,
+		   "\r\nRateLimit: \"default\";r=0;t=30\r\n");
 	assert_int_equal(r->requests, 2);
 	/* Other routes have nothing of it. */
 	assert_get(r, GET("/length"), 200, "");
 	simrig_run(&r->sim, 30100);
 	assert_get(r, GET("/again/length"), 200,
-		   "\r\nRateLimit: \"default\";r=0;t=60\r\n");
+		   "\r\nRateLimit: \"default\";r=0;t=30\r\n");
 	assert_get(r, GET("/again/length"), 429, "error=http_request_denied");
 }
 
@@ -184,20 +187,24 @@ static void test_at_once_dry(void **state)
 
 /* ---- keys ---------------------------------------------------------------------- */
 
+static const struct limits keyed = { .key = "0123456789abcdef" };
+
 static uint64_t hash_of(const struct limit_key *k, const char *address)
 {
 	struct request_view view = { .client = slice_of(address) };
-	uint64_t hash;
+	struct limit_text text;
 
-	assert_true(limit_key_hash(k, &view, 7, &hash));
-	return hash;
+	assert_true(limit_key_text(k, &view, &text));
+	return limit_text_hash(&text, &keyed);
 }
 
 /* The addresses of an IPv6 network are one client; IPv4 addresses are each their own. */
 static void test_networks(void **state)
 {
 	struct limit_key k = { .ipv6_prefix = 64 };
+	struct limits other = keyed;
 	uint64_t hash = hash_of(&k, "2001:db8::1");
+	struct limit_text text;
 
 	(void)state;
 	assert_int_equal(hash_of(&k, "2001:db8::ffff:1:2"), hash);
@@ -208,19 +215,266 @@ static void test_networks(void **state)
 	assert_int_not_equal(hash_of(&k, "2001:db8::2"), hash_of(&k, "2001:db8::1"));
 	assert_int_not_equal(hash_of(&k, "192.0.2.1"), hash_of(&k, "192.0.2.2"));
 	assert_int_equal(hash_of(&k, "192.0.2.1"), hash_of(&k, "192.0.2.1"));
-	/* Another rule. */
+	/* Another rule, another process. */
 	hash = hash_of(&k, "192.0.2.1");
-	k.place = 1;
+	k.identity = 1;
 	assert_int_not_equal(hash_of(&k, "192.0.2.1"), hash);
+	other.key[15]++;
+	assert_true(limit_key_text(
+		&k, &(struct request_view){ .client = SLICE("192.0.2.1") }, &text));
+	assert_int_not_equal(limit_text_hash(&text, &other),
+			     limit_text_hash(&text, &keyed));
+}
+
+/* ---- variables ------------------------------------------------------------------- */
+
+static struct limit_key key_of(const char *text)
+{
+	static struct template_part parts[4][TEMPLATE_PARTS_MAX];
+	static unsigned n;
+	struct limit_key k = { .ipv6_prefix = 64 };
+	const char *why;
+	size_t column;
+
+	assert_int_equal(
+		template_compile(&k.key, parts[n++ % 4], slice_of(text), &column, &why),
+		0);
+	return k;
+}
+
+/* The key of a request with these fields. False: it is not limited. */
+static bool text_of(const struct limit_key *k, const char *target, const char *fields,
+		    const char *address, struct limit_text *text)
+{
+	static struct head h;
+	static const struct head_limits limits = { 65536, 100, 0 };
+	static char request[16384];
+	struct request_view view = { .head = &h, .client = slice_of(address) };
+	uint32_t scanned = 0;
+
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n", target,
+		 fields);
+	assert_int_equal(
+		head_parse_request(&h, request, strlen(request), &limits, &scanned),
+		VERDICT_OK);
+	return limit_key_text(k, &view, text);
+}
+
+static bool same_key(const struct limit_key *k, const char *target, const char *fields,
+		     const char *other_target, const char *other_fields)
+{
+	static struct limit_text a, b;
+
+	assert_true(text_of(k, target, fields, "192.0.2.1", &a));
+	assert_true(text_of(k, other_target, other_fields, "192.0.2.1", &b));
+	return a.n == b.n && memcmp(a.bytes, b.bytes, a.n) == 0;
+}
+
+/* Who sends a value beside his own neither evades his limit by it, nor charges its owner. */
+static void test_several_values(void **state)
+{
+	static const struct {
+		const char *key, *target, *own, *others, *several[6];
+	} cases[] = {
+		{ "${header.X-Key}",
+		  "/",
+		  "X-Key: me\r\n",
+		  "X-Key: you\r\n",
+		  { "X-Key: me\r\nX-Key: you\r\n", "X-Key: you\r\nX-Key: me\r\n",
+		    "X-Key: me\r\nX_Key: you\r\n", "X_Key: you\r\n",
+		    "X-Key: me\r\nX-Key:\r\n" } },
+		{ "${cookie.id}",
+		  "/",
+		  "Cookie: id=me\r\n",
+		  "Cookie: id=you\r\n",
+		  { "Cookie: id=me; id=you\r\n", "Cookie: id=you; a=b; id=me\r\n",
+		    "Cookie: id=me\r\nCookie: id=you\r\n", "Cookie: id=me; id=\r\n" } },
+	};
+	struct limit_text text, other;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct limit_key k = key_of(cases[i].key);
+
+		for (unsigned j = 0; cases[i].several[j]; j++) {
+			assert_false(same_key(&k, "/", cases[i].several[j], "/",
+					      cases[i].own));
+			assert_false(same_key(&k, "/", cases[i].several[j], "/",
+					      cases[i].others));
+			/* By address, whatever they are. */
+			assert_true(same_key(&k, "/", cases[i].several[j], "/",
+					     cases[i].several[0]));
+			text_of(&k, "/", cases[i].several[j], "192.0.2.1", &text);
+			text_of(&k, "/", cases[i].several[j], "192.0.2.2", &other);
+			assert_true(text.n != other.n ||
+				    memcmp(text.bytes, other.bytes, text.n) != 0);
+		}
+		assert_false(same_key(&k, "/", cases[i].own, "/", cases[i].others));
+		assert_false(text_of(&k, "/", "", "192.0.2.1", &text));
+	}
+}
+
+static void test_several_parameters(void **state)
+{
+	struct limit_key k = key_of("${query.k}");
+	struct limit_text text;
+
+	(void)state;
+	assert_false(same_key(&k, "/?k=a&k=b", "", "/?k=a", ""));
+	assert_false(same_key(&k, "/?k=a&k=b", "", "/?k=b", ""));
+	assert_true(same_key(&k, "/?k=a&k=b", "", "/?k=%zz&x&k=a", ""));
+	/* The same value twice is one. */
+	assert_true(same_key(&k, "/?k=a&k=a", "", "/?k=%61", ""));
+	assert_false(text_of(&k, "/?k=%zz", "", "192.0.2.1", &text));
+	k = key_of("${header.X-Key}");
+	assert_true(same_key(&k, "/", "X-Key: a\r\nX-Key: a\r\n", "/", "X-Key: a\r\n"));
+	k = key_of("${cookie.id}");
+	assert_true(same_key(&k, "/", "Cookie: id=a; id=a\r\n", "/", "Cookie: id=a\r\n"));
+}
+
+/* The end of one value is not the beginning of the next. */
+static void test_parts(void **state)
+{
+	struct limit_key k = key_of("${header.A}${header.B}");
+	static char big[2][5000];
+
+	(void)state;
+	assert_false(same_key(&k, "/", "A: x\r\nB: yz\r\n", "/", "A: xy\r\nB: z\r\n"));
+	assert_true(same_key(&k, "/", "A: x\r\nB: yz\r\n", "/", "B: yz\r\nA: x\r\n"));
+	/* All that are too long are one. */
+	for (unsigned i = 0; i < 2; i++) {
+		memset(big[i], 'a' + (int)i, sizeof(big[i]));
+		memcpy(big[i], "B: b\r\nA: ", 9);
+		memcpy(big[i] + 4000, "\r\n", 3);
+	}
+	assert_true(same_key(&k, "/", big[0], "/", big[1]));
+	assert_false(same_key(&k, "/", big[0], "/", "A: x\r\nB: yz\r\n"));
+}
+
+/* ---- which rule ------------------------------------------------------------------ */
+
+#define FILE_BEGIN \
+	"listen: [127.0.0.1:8080]\nupstreams: { app: { servers: [127.0.0.1:1] } }\n"
+
+/* The identities of the first rules of all routes, by their order. */
+static unsigned identities_of(const char *routes, uint64_t identities[8])
+{
+	char text[2000];
+	struct config *config;
+	unsigned n = 0;
+
+	snprintf(text, sizeof(text), FILE_BEGIN "%s", routes);
+	config = config_read_text("test", slice_of(text), NULL);
+	assert_non_null(config);
+	for (unsigned i = 0; i < config->route_n && n < 8; i++)
+		if (config->routes[i].rules)
+			/* The key is the first member of the options. */
+			identities[n++] = ((const struct limit_key *)config->routes[i]
+						   .rules->of[0]
+						   .options)
+						  ->identity;
+	config_free(config);
+	return n;
+}
+
+#define ROUTE(match, rest) "  - { " match ", proxy: { upstream: app }" rest " }\n"
+
+/* A reload that moves rules leaves each what it has counted. */
+static void test_moved(void **state)
+{
+	uint64_t before[8], after[8];
+
+	(void)state;
+	assert_int_equal(
+		identities_of("routes:\n" ROUTE("path: /login", ", rate_limit: 10/m")
+				      ROUTE("prefix: /", ", rate_limit: 10/m"),
+			      before),
+		2);
+	assert_int_equal(
+		identities_of("routes:\n" ROUTE("path: /new", ", rate_limit: 10/m") ROUTE(
+				      "path: /login", ", rate_limit: { requests: 20/m }")
+				      ROUTE("prefix: /", ", rate_limit: 10/m"),
+			      after),
+		3);
+	assert_int_equal(after[1], before[0]);
+	assert_int_equal(after[2], before[1]);
+	assert_int_not_equal(before[0], before[1]);
+	assert_int_not_equal(after[0], after[1]);
+	/* Another kind of rule. */
+	assert_int_equal(
+		identities_of("routes:\n" ROUTE("path: /login",
+						", concurrency_limit: { requests: 1 }"),
+			      after),
+		1);
+	assert_int_not_equal(after[0], before[0]);
+}
+
+static void test_conditions_tell(void **state)
+{
+	uint64_t of[8];
+
+	(void)state;
+	assert_int_equal(
+		identities_of(
+			"routes:\n" ROUTE("path: /a, match: { method: [POST] }",
+					  ", rate_limit: 1/s")
+				ROUTE("path: /a, match: { header: { X-A: b } }",
+				      ", rate_limit: 1/s") ROUTE("path: /a, host: b",
+								 ", rate_limit: 1/s")
+					ROUTE("prefix: /a, host: b", ", rate_limit: 1/s")
+						ROUTE("path: /a", ", rate_limit: 1/s"),
+			of),
+		5);
+	for (unsigned i = 0; i < 5; i++)
+		for (unsigned j = 0; j < i; j++)
+			assert_int_not_equal(of[i], of[j]);
+}
+
+/* Written once is one limit: for the routes that inherit it, and for all hosts of an entry. */
+static void test_inherited(void **state)
+{
+	uint64_t of[8];
+
+	(void)state;
+	assert_int_equal(
+		identities_of(
+			"defaults: { route: { rate_limit: 9/s } }\n"
+			"hosts:\n"
+			"  [a, b]:\n"
+			"    rate_limit: 5/s\n"
+			"    routes:\n"
+			"      - { path: /x, proxy: { upstream: app } }\n"
+			"      - { path: /y, proxy: { upstream: app }, rate_limit: 1/s }\n"
+			"  c: { proxy: { upstream: app } }\n"
+			"routes:\n" ROUTE("path: /x", ""),
+			of),
+		6);
+	/* a/x a/y b/x b/y c / */
+	assert_int_equal(of[0], of[2]);
+	assert_int_equal(of[1], of[3]);
+	assert_int_equal(of[4], of[5]);
+	assert_int_not_equal(of[0], of[1]);
+	assert_int_not_equal(of[0], of[4]);
+	assert_int_not_equal(of[1], of[4]);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refuses),     cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_delays),      cmocka_unit_test(test_leaves),
-		cmocka_unit_test(test_dry_run),     cmocka_unit_test(test_at_once),
-		cmocka_unit_test(test_at_once_dry), cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_refuses),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_delays),
+		cmocka_unit_test(test_leaves),
+		cmocka_unit_test(test_dry_run),
+		cmocka_unit_test(test_at_once),
+		cmocka_unit_test(test_at_once_dry),
+		cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_several_values),
+		cmocka_unit_test(test_several_parameters),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_moved),
+		cmocka_unit_test(test_conditions_tell),
+		cmocka_unit_test(test_inherited),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -370,13 +370,12 @@ static void divide_descriptors(struct workers *s, const struct run_options *o,
 					    unused_reserve(o, config->listen_n));
 }
 
-/* Nobody may know the seed: with it, keys could be chosen that share one bucket. */
 static bool open_limits(struct limits *l)
 {
-	uint64_t seed;
+	uint8_t key[SIPHASH_KEY_BYTES];
 
-	return getrandom(&seed, sizeof(seed), 0) == sizeof(seed) &&
-	       limits_init(l, LIMIT_KEYS, seed);
+	return getrandom(key, sizeof(key), 0) == sizeof(key) &&
+	       limits_init(l, LIMIT_WORDS, key);
 }
 
 static int init_shared(struct control *c)
