@@ -51,9 +51,9 @@ extern const struct config_rule *const config_rules[];
 void rule_keeps_head(struct config_route *route);
 
 /* Of read(): says which rule this is, by what it is and not by its position, so that what it has
- * counted is the same rule's after a reload, and on other machines. `n` is the value of its key. A
- * rule of a route is that of its hosts, path, conditions and action; one that several routes inherit
- * is that of `defaults`, or of its entry of `hosts`. */
+ * counted is the same rule's after a reload, and on other machines. `n` is the value of its key.
+ * A rule of a route is that of its hosts, path, conditions and action; one that several routes
+ * inherit is that of `defaults`, or of its entry of `hosts`. */
 uint64_t rule_identity(const struct node *n, const struct config_route *route);
 
 #endif
