@@ -52,6 +52,7 @@
 #include <stdint.h>
 
 #include "base/names.h"
+#include "base/phases.h"
 #include "base/stats.h"
 #include "io/sock.h"
 #include "net/mailbox.h"
@@ -88,6 +89,7 @@ struct registry_record {
 	uint64_t failures_n;      /* consecutive (REASON_CONSECUTIVE), or percent */
 	uint64_t eject_ms;        /* duration of the last ejection */
 	uint64_t reported_status; /* the control thread's: the status it logged last */
+	struct phases *phases;    /* times of its requests; NULL: not counted */
 	/* Granted, and not yet collected by this worker. */
 	_Atomic uint32_t permits_granted;
 	_Atomic bool entered; /* the worker uses the server: it may be granted permits */
@@ -104,6 +106,7 @@ struct registry_entry {
 	_Atomic bool published;        /* name and address are valid */
 	_Atomic bool drained; /* an operator has asked for no new requests: admin API */
 	_Atomic uint32_t permits_used; /* in use or granted */
+	uint32_t phase_slot;           /* in registry->phases; valid if there are any */
 	char name[REGISTRY_NAME_MAX];
 	char address[SOCK_TEXT_MAX];
 	struct registry_record records[]; /* by worker */
@@ -126,6 +129,7 @@ struct registry {
 	struct mail changed; /* a status has changed; posted to `control` */
 	_Atomic bool changed_posted;
 	struct mailbox *control; /* of the control thread; NULL: nothing is posted */
+	struct phase_table *phases; /* of servers; NULL: none. Set before the first entry */
 	_Atomic(struct registry_entry *) first;
 	_Atomic int32_t unused_n; /* entries without users */
 	/* Under enter_lock. */

@@ -221,6 +221,9 @@ void upstream_begin_block(const struct upstream *u, struct field_block *b, size_
  * until the end of the tick in which it is returned. */
 const char *lease_server(const struct lease *l);
 
+/* Of a lease that is READY: the histograms of its server; NULL: there are none. */
+struct phases *lease_phases(const struct lease *l);
+
 /* Of a lease that is READY, of an upstream with `sticky`: the value that names its server in
  * cookies. 0: the upstream is not sticky. */
 uint64_t lease_sticky(const struct lease *l);

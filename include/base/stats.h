@@ -37,13 +37,18 @@ struct histogram {
 	uint64_t sum_us;
 };
 
+/* Without a loop, because a request adds to several. */
+static inline unsigned histogram_bucket(uint64_t us)
+{
+	uint64_t over = us > HISTOGRAM_FIRST_US ? (us - 1) / HISTOGRAM_FIRST_US : 0;
+	unsigned bits = over == 0 ? 0 : 64 - (unsigned)__builtin_clzll(over);
+
+	return bits < HISTOGRAM_BUCKETS ? bits : HISTOGRAM_BUCKETS - 1;
+}
+
 static inline void histogram_add(struct histogram *h, uint64_t us)
 {
-	unsigned i = 0;
-
-	while (i < HISTOGRAM_BUCKETS - 1 && us > (uint64_t)HISTOGRAM_FIRST_US << i)
-		i++;
-	stat_add(&h->buckets[i], 1);
+	stat_add(&h->buckets[histogram_bucket(us)], 1);
 	stat_add(&h->sum_us, us);
 }
 
@@ -81,6 +86,8 @@ struct worker_stats {
 	uint64_t log_error; /* errno of the last lost line; 0: the log was too slow */
 };
 
+struct phases;
+
 /* Of one upstream on one worker. */
 #define UPSTREAM_STATS(X)                                                              \
 	X(requests, counter, "Requests or calls sent")                                 \
@@ -113,6 +120,7 @@ struct upstream_stats {
 	UPSTREAM_STATS(X)
 #undef X
 	struct histogram latency; /* from the request sent to the response's head */
+	struct phases *phases;    /* base/phases.h, this worker's; NULL: not counted */
 };
 
 #endif

@@ -386,6 +386,7 @@ struct config_limits {
 	uint32_t receive_timeout_ms; /* without progress while receiving a request body */
 	uint32_t drain_timeout_ms;
 	uint32_t upgrade_timeout_ms;
+	uint32_t metric_series;      /* of each kind: base/phases.h */
 };
 
 /* A value that the file has by reference (`${env.NAME}`), for --print. */

@@ -25,6 +25,7 @@
 struct client_tls;
 struct log_record;
 struct random;
+struct request_times;
 struct request_view;
 
 struct access_entry {
@@ -42,6 +43,7 @@ struct access_entry {
 	bool failed;               /* it ended with an error: see access_log.requests */
 	const struct config_route *route;   /* NULL: none */
 	const struct log_record *record;    /* NULL: none */
+	const struct request_times *times;  /* set if there is a record */
 	const struct request_view *view;    /* NULL: no line needs it */
 	uint64_t started_us;
 	uint64_t received_bytes;            /* of the request's body */

@@ -83,11 +83,13 @@ struct attempt {
 	bool tunnel;
 	uint64_t sent_us;     /* when the head was queued for a server; 0: not yet */
 	uint64_t since_ms;    /* start of the state, or when the server's time was last restarted */
+	struct lease_times times; /* of an attempt that is given none to fill */
 	struct lease lease;
 };
 
 /* Begins an attempt, which must be zeroed: leases a connection. The request must stay valid, and
- * keep its head until that of a response was taken; so must `times`, which is filled, or NULL. */
+ * keep its head until that of a response was taken; so must `times`, which is filled, or NULL:
+ * nobody asks. */
 void attempt_begin(struct attempt *a, const struct attempt_request *q,
 		   struct lease_times *times);
 

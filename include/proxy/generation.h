@@ -33,6 +33,9 @@ struct generation_options {
 	const struct config *config;
 	/* By index of config->upstreams; read by generation_new() only. */
 	const struct upstream_view *upstream_views;
+	/* Slots of proxy_options.route_phases, by index of config->routes; stays the caller's.
+	 * NULL: nothing is counted by route. */
+	const uint32_t *route_slots;
 	/* Called when nothing on this worker reads the configuration any more, and the services
 	 * that only it used are freed. May be NULL. Not called by generation_drop() and
 	 * proxy_done(). */
@@ -66,6 +69,7 @@ struct generation {
 	struct list node;            /* in proxy->generations, once it was adopted */
 	struct retry_state *retry_state; /* see retrystate.h */
 	char *path_scratch;          /* for routing: see request_view_init() */
+	const uint32_t *route_slots; /* see generation_options */
 	unsigned service_n;
 	struct service *services[];  /* by index of config->upstreams */
 };
@@ -90,6 +94,10 @@ static inline void generation_put(struct generation *g)
 	if (--g->users == 0)
 		generation_unused(g);
 }
+
+/* This worker's histograms of a route of the configuration; NULL: nothing is counted. */
+struct phases *generation_route_phases(const struct generation *g,
+				       const struct config_route *route);
 
 /* NULL: upstream i is not of that protocol. */
 static inline struct upstream *generation_upstream(const struct generation *g, unsigned i)

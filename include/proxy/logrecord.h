@@ -1,18 +1,14 @@
-/* What is recorded of an exchange for its log lines and for others: its id, its trace, and when
- * each phase of it ended. An exchange whose configuration asks for none of it has no record.
+/* What is recorded of an exchange for its log lines and for others: its id, its trace, and its
+ * upstream. An exchange whose configuration asks for none of it has no record.
  *
- * Times are those of the tick (tick->now_us), which is read once per tick: they cost nothing, and
- * what happens within one tick takes no time.
- *
- * Owner: the exchange. Its source fills the times of its lease, and ends before the record.
- * Limits: ids of LOG_RECORD_ID_MAX bytes. Errors: none. */
+ * Owner: the exchange. Limits: ids of LOG_RECORD_ID_MAX bytes. Errors: none. */
 #ifndef PROXY_LOGRECORD_H
 #define PROXY_LOGRECORD_H
 
-#include "back/upstream.h"
 #include "config/config.h"
 #include "http/forward.h"
 #include "http/traceparent.h"
+#include "net/tick.h"
 
 #define LOG_RECORD_ID_MAX 64
 
@@ -21,9 +17,6 @@ struct random;
 struct log_record {
 	struct slab_reap reap;
 	const struct config *config; /* of the exchange */
-	struct lease_times times; /* of the attempt whose response is used; all 0: a hedge's */
-	uint64_t received_us;     /* all of the request's body was received; 0: not yet */
-	uint64_t head_us;         /* the head of the response was queued; 0: not yet */
 	const char *upstream;     /* that was asked last; the configuration's. NULL: none */
 	struct traceparent trace; /* its span is this request here */
 	bool traced;

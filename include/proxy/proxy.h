@@ -11,6 +11,7 @@
 
 #include "base/limittable.h"
 #include "base/names.h"
+#include "base/phases.h"
 #include "base/quota.h"
 #include "base/random.h"
 #include "config/rule.h"
@@ -47,6 +48,7 @@ struct proxy {
 	struct access_set logs;        /* of the configuration of `generation` */
 	struct quota *descriptor_quota;
 	struct limits *limits;         /* of the process */
+	struct phase_table *route_phases; /* likewise; NULL: nothing is counted by route */
 	unsigned worker;               /* see proxy_options */
 	struct timer descriptor_timer; /* retries connects that lacked a descriptor */
 	void (*evict_elsewhere)(void *owner, uint32_t n); /* see proxy_options */
@@ -75,6 +77,7 @@ struct proxy_options {
 	struct worker_stats *stats;
 	struct quota *clients, *descriptors;
 	struct limits *limits; /* NULL: no route has a rule that limits */
+	struct phase_table *route_phases; /* NULL: nothing is counted by route */
 	struct access_set logs; /* of the configuration of `generation` */
 	unsigned worker; /* index of this worker in registries */
 	uint64_t seed;   /* of ids: differs between all workers of all machines */

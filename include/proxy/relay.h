@@ -27,6 +27,7 @@
 
 #include "proxy/fetch.h"
 #include "proxy/logrecord.h"
+#include "proxy/requesttimes.h"
 #include "proxy/source.h"
 
 enum relay_state {
@@ -45,6 +46,7 @@ struct relay {
 	struct source *source; /* of the response; NULL: none yet */
 	struct fetch *fetch;   /* the same, if it takes the request's body; NULL: none does */
 	struct log_record *record; /* of the exchange; NULL: nobody asks for it */
+	struct request_times times;
 	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
 	uint64_t body_bytes;   /* of the request, read */
 	uint64_t body_max;     /* see config_body_max() */

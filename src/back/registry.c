@@ -41,6 +41,12 @@ struct registry *registry_new(const char *upstream, unsigned workers,
 	return r;
 }
 
+static void entry_put_phases(const struct registry_entry *entry)
+{
+	if (entry->registry->phases)
+		phase_table_put(entry->registry->phases, entry->phase_slot);
+}
+
 void registry_free(struct registry *r)
 {
 	struct registry_entry *entry;
@@ -49,6 +55,7 @@ void registry_free(struct registry *r)
 		return;
 	while ((entry = r->first)) {
 		r->first = entry->next;
+		entry_put_phases(entry);
 		free(entry);
 	}
 	names_done(&r->by_key);
@@ -112,6 +119,18 @@ static struct slice key_slice(const uint64_t *key)
 	return (struct slice){ (const char *)key, sizeof(*key) };
 }
 
+static void entry_take_phases(struct registry_entry *entry)
+{
+	const struct registry *r = entry->registry;
+
+	if (!r->phases)
+		return;
+	entry->phase_slot = phase_table_take(r->phases);
+	for (unsigned w = 0; w < r->worker_n; w++)
+		registry_record(r, entry, w)->phases = phase_table_at(r->phases, w,
+								      entry->phase_slot);
+}
+
 /* Names a new or reused entry; it gets its first user. */
 static void entry_fill(struct registry_entry *entry, uint64_t key, const char *name,
 		       const char *address)
@@ -121,6 +140,7 @@ static void entry_fill(struct registry_entry *entry, uint64_t key, const char *n
 	snprintf(entry->name, sizeof(entry->name), "%s", name);
 	snprintf(entry->address, sizeof(entry->address), "%s", address);
 	names_put(&entry->registry->by_key, &entry->key_entry, key_slice(&entry->key));
+	entry_take_phases(entry);
 	atomic_store(&entry->published, true);
 }
 
@@ -157,6 +177,7 @@ static struct registry_entry *entry_reuse(struct registry *r)
 		atomic_fetch_sub(&r->unused_n, 1);
 		names_remove(&r->by_key, &entry->key_entry);
 		atomic_store(&entry->published, false);
+		entry_put_phases(entry);
 		memset(entry->records, 0, r->worker_n * sizeof(entry->records[0]));
 		atomic_store(&entry->permits_used, 0);
 		atomic_store(&entry->drained, false);

@@ -19,6 +19,11 @@ const char *lease_server(const struct lease *l)
 	return l->origin->server->name;
 }
 
+struct phases *lease_phases(const struct lease *l)
+{
+	return l->origin->server->member.record->phases;
+}
+
 enum tls_fault lease_tls_fault(const struct lease *l)
 {
 	const struct tls *tls = conn_tls(&l->origin->conn);

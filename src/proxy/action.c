@@ -138,7 +138,7 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 		.length = h->length,
 		.hash = action_hash(g, view, proxy->upstream),
 		.held_list = &x->client->held,
-		.times = x->relay.record ? &x->relay.record->times : NULL,
+		.times = &x->relay.times.lease,
 		.first = x->down->uses == 1,
 		.hold_on_return = identity_presented(h),
 		.upgrade = h->upgrade,

@@ -4,6 +4,7 @@
 
 #include "lateness.h"
 #include "proxy/identity.h"
+#include "proxy/requesttimes.h"
 
 static struct tick *attempt_tick(const struct attempt *a)
 {
@@ -337,6 +338,23 @@ static bool body_is_left(const struct attempt *a, const struct head *h, enum fra
 	       head_response_framing(h, (enum method)a->request->method) != FRAMING_NONE;
 }
 
+/* Adds to the histograms of the upstream, or of the server; NULL: there are none. */
+static void count_head(const struct attempt *a, struct phases *p)
+{
+	const struct lease_times *t = a->lease.times;
+
+	if (!p)
+		return;
+	lease_phases_add(p, t);
+	phases_add(p, PHASE_RESPONSE, attempt_tick(a)->now_us - t->ready);
+}
+
+static void count_end(const struct attempt *a, struct phases *p)
+{
+	if (p)
+		phases_add(p, PHASE_TOTAL, attempt_tick(a)->now_us - a->lease.times->asked);
+}
+
 void attempt_take_head(struct attempt *a, const struct head *h, enum framing framing)
 {
 	struct stream *s = a->lease.stream;
@@ -354,6 +372,8 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 	upstream_announced_idle(&a->lease, h->idle_s);
 	histogram_add(&upstream_stats(a->request->upstream)->latency,
 		      attempt_tick(a)->now_us - a->sent_us);
+	count_head(a, upstream_stats(a->request->upstream)->phases);
+	count_head(a, lease_phases(&a->lease));
 	upstream_responded(&a->lease, h->status);
 	/* A 204 that announces a body: the body may still come, and would be taken for the next
 	 * response. */
@@ -377,6 +397,8 @@ void attempt_set_stalled(struct attempt *a, bool stalled)
 static void response_ended(struct attempt *a)
 {
 	set_state(a, ATTEMPT_ENDED);
+	count_end(a, upstream_stats(a->request->upstream)->phases);
+	count_end(a, lease_phases(&a->lease));
 	upstream_completed(&a->lease);
 	upstream_return(&a->lease, a->reusable && a->lease.stream->sent);
 }
@@ -456,9 +478,8 @@ void attempt_begin(struct attempt *a, const struct attempt_request *q,
 	a->lease.held_list = q->held_list;
 	a->lease.hold_on_return = q->hold_on_return;
 	a->lease.preamble = q->preamble;
-	a->lease.times = times;
-	if (times)
-		*times = (struct lease_times){ .asked = q->tick->now_us };
+	a->lease.times = times ? times : &a->times;
+	*a->lease.times = (struct lease_times){ .asked = q->tick->now_us };
 	upstream_lease(q->upstream, &a->lease, q->avoid, wants_new_connection(q), q->waiter);
 }
 

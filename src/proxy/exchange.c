@@ -28,10 +28,9 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	struct proxy *p = x->proxy;
 
 	exchange_drop_source(x);
+	exchange_note(x);
 	if (!x->relay.tunnel)
-		histogram_add(&p->stats->request_seconds, p->tick->now_us - x->started_us);
-	if (x->relay.record)
-		exchange_note(x);
+		exchange_count(x);
 	exchange_log(x, ending);
 	if (ending == ENDING_CLIENT_GONE && x->relay.status == 0)
 		stat_add(&p->stats->requests_abandoned, 1);
@@ -135,8 +134,7 @@ static void exchange_settle(struct exchange *x)
 {
 	if (!x->ended) {
 		CHECK_STATE(exchange_check(x));
-		if (x->relay.record)
-			exchange_note(x);
+		exchange_note(x);
 		/* Once a response has begun, a client that closes its side still receives all
 		 * of it. */
 		stream_wait(x->down, x->relay.status == 0 && !x->route->half_close);

@@ -70,10 +70,31 @@ bool exchange_begin_record(struct exchange *x, struct request_view *view, bool t
 
 void exchange_note(struct exchange *x)
 {
-	struct log_record *r = x->relay.record;
+	struct request_times *t = &x->relay.times;
 
-	if (r->received_us == 0 && x->down->received)
-		r->received_us = x->proxy->tick->now_us;
+	if (t->received_us == 0 && x->down->received)
+		t->received_us = x->proxy->tick->now_us;
+}
+
+void exchange_count(struct exchange *x)
+{
+	const struct request_times *t = &x->relay.times;
+	uint64_t took_us = x->proxy->tick->now_us - x->started_us;
+	struct phases *p = x->route ? generation_route_phases(x->generation, x->route) : NULL;
+
+	histogram_add(&x->proxy->stats->request_seconds, took_us);
+	if (!p)
+		return;
+	if (t->received_us > 0 && x->relay.body_bytes > 0)
+		phases_add(p, PHASE_RECEIVE, t->received_us - x->started_us);
+	if (t->lease.ready > 0) {
+		lease_phases_add(p, &t->lease);
+		if (t->head_us > 0)
+			phases_add(p, PHASE_RESPONSE, t->head_us - t->lease.ready);
+	}
+	if (t->head_us > 0)
+		phases_add(p, PHASE_FIRST_BYTE, t->head_us - x->started_us);
+	phases_add(p, PHASE_TOTAL, took_us);
 }
 
 /* See access_log.requests. */
@@ -126,6 +147,7 @@ void exchange_log(struct exchange *x, enum ending ending)
 		.ending = ending_text(ending),
 		.route = x->route,
 		.record = x->relay.record,
+		.times = &x->relay.times,
 		.tls = client_tls_read(&tls, x->client) ? &tls : NULL,
 	};
 	e.failed = has_failed(e.status, ending);

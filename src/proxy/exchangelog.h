@@ -1,5 +1,5 @@
-/* What the access logs have of an exchange: what is kept of its request for them, its record
- * (proxy/logrecord.h), and its line in each log of its route.
+/* What access logs and histograms have of an exchange: what is kept of its request for them, its
+ * record (proxy/logrecord.h), its times, and its line in each log of its route.
  *
  * An exchange that no log wants, and whose configuration asks for nothing else, keeps nothing.
  * Owner: none; the exchange has what is kept. Errors: out of memory. */
@@ -16,8 +16,11 @@ bool exchange_keep_for_logs(struct exchange *x, const struct head *h) MUST_USE;
  * memory. */
 bool exchange_begin_record(struct exchange *x, struct request_view *view, bool trusted) MUST_USE;
 
-/* After a step: what has happened in it. The exchange has a record. */
+/* After a step: what has happened in it. */
 void exchange_note(struct exchange *x);
+
+/* Adds the times of an exchange that has ended to the histograms of the process and its route. */
+void exchange_count(struct exchange *x);
 
 /* Writes the lines of an exchange that has ended, and of a request that there is no exchange of. */
 void exchange_log(struct exchange *x, enum ending ending);

@@ -155,6 +155,7 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 	list_init(&g->node);
 	g->proxy = p;
 	g->config = config;
+	g->route_slots = o->route_slots;
 	g->head_limits = (struct head_limits){ config->limits.request_head,
 					       config->limits.headers, 0 };
 	g->unused = o->unused;
@@ -177,6 +178,17 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 	if (!g->path_scratch || !g->retry_state || g->service_n < config->upstream_n)
 		generation_drop(&g);
 	return g;
+}
+
+struct phases *generation_route_phases(const struct generation *g,
+				       const struct config_route *route)
+{
+	const struct proxy *p = g->proxy;
+
+	if (!p->route_phases || !g->route_slots)
+		return NULL;
+	return phase_table_at(p->route_phases, p->worker,
+			      g->route_slots[route - g->config->routes]);
 }
 
 void generation_unused(struct generation *g)

@@ -6,19 +6,11 @@
 #include <unistd.h>
 
 #include "proxy/logrecord.h"
+#include "proxy/requesttimes.h"
 #include "route/variable.h"
 
 /* A longer value, such as a decoded query parameter, is left out of a template's line. */
 #define VALUE_MAX_BYTES 8192
-
-enum phase {
-	PHASE_RECEIVE,
-	PHASE_QUEUE,
-	PHASE_CONNECT,
-	PHASE_TLS,
-	PHASE_RESPONSE,
-	PHASE_FIRST_BYTE,
-};
 
 /* Escapes quotes, backslashes, control characters and non-ASCII bytes, so that a client can
  * neither forge a line nor send control sequences to a terminal. */
@@ -153,50 +145,24 @@ static void put_tls(struct emit *e, const struct client_tls *t)
 	emit_slice(e, SLICE("}"));
 }
 
-/* Microseconds of each phase, by enum phase; what is not known is UINT64_MAX. */
+/* What is not known is PHASE_UNKNOWN. */
 static uint64_t phase_us(const struct access_entry *x, enum phase phase)
 {
-	const struct lease_times *t = x->record ? &x->record->times : NULL;
-	uint64_t head_us = x->record ? x->record->head_us : 0;
-	uint64_t opened = t && t->connected > 0 ? t->connected : t ? t->ready : 0;
-
-	switch (phase) {
-	case PHASE_RECEIVE:
-		return x->record && x->record->received_us > 0
-			       ? x->record->received_us - x->started_us
-			       : UINT64_MAX;
-	case PHASE_QUEUE:
-		return t && t->placed > 0 ? t->placed - t->asked : UINT64_MAX;
-	case PHASE_CONNECT:
-		return t && opened > 0 ? opened - t->placed : UINT64_MAX;
-	case PHASE_TLS:
-		return t && t->ready > 0 && t->connected > 0 ? t->ready - t->connected
-							     : UINT64_MAX;
-	case PHASE_RESPONSE:
-		return t && t->ready > 0 && head_us > 0 ? head_us - t->ready : UINT64_MAX;
-	case PHASE_FIRST_BYTE:
-		return head_us > 0 ? head_us - x->started_us : UINT64_MAX;
-	}
-	return UINT64_MAX;
+	return x->record ? request_phase(x->times, x->started_us, phase) : PHASE_UNKNOWN;
 }
 
 static void put_times(struct emit *e, const struct access_entry *x)
 {
-	static const char *const names[] = {
-		[PHASE_RECEIVE] = "receive",   [PHASE_QUEUE] = "queue",
-		[PHASE_CONNECT] = "connect",   [PHASE_TLS] = "tls",
-		[PHASE_RESPONSE] = "response", [PHASE_FIRST_BYTE] = "first_byte",
-	};
 	const char *before = ",\"times_us\":{\"";
 	char digits[EMIT_DIGITS_MAX];
 
-	for (size_t i = 0; i < COUNT(names); i++) {
-		uint64_t us = phase_us(x, (enum phase)i);
+	for (enum phase i = PHASE_RECEIVE; i < PHASE_TOTAL; i++) {
+		uint64_t us = phase_us(x, i);
 
-		if (us == UINT64_MAX)
+		if (us == PHASE_UNKNOWN)
 			continue;
 		emit_slice(e, slice_of(before));
-		emit_slice(e, slice_of(names[i]));
+		emit_slice(e, slice_of(phase_name(i)));
 		emit_slice(e, SLICE("\":"));
 		emit_slice(e, emit_digits(digits, us));
 		before = ",\"";
@@ -278,7 +244,7 @@ static void put_json(struct access *a, struct emit *e, const struct access_entry
 
 static void put_us(struct emit *e, uint64_t us)
 {
-	if (us == UINT64_MAX)
+	if (us == PHASE_UNKNOWN)
 		emit_slice(e, SLICE("-"));
 	else
 		emit_number(e, us);

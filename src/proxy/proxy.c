@@ -239,6 +239,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	p->logs = o->logs;
 	p->descriptor_quota = o->descriptors;
 	p->limits = o->limits;
+	p->route_phases = o->route_phases;
 	p->evict_elsewhere = o->evict_elsewhere;
 	p->owner = o->owner;
 	p->worker = o->worker;

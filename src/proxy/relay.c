@@ -125,8 +125,7 @@ static void uncount_response(struct relay *r)
 	r->status = 0;
 	r->sent_bytes = 0;
 	r->server = NULL;
-	if (r->record)
-		r->record->head_us = 0;
+	r->times.head_us = 0;
 }
 
 bool relay_take_back(struct relay *r)
@@ -185,8 +184,7 @@ static bool push_final_head(struct relay *r, struct head *h, struct forward_resp
 	r->body_at = stream_position(r->down);
 	r->status = h->status;
 	r->server = source_server(r->source);
-	if (r->record)
-		r->record->head_us = r->proxy->tick->now_us;
+	r->times.head_us = r->proxy->tick->now_us;
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #include "lib/simrig.h"
 #include "proxy/access.h"
 #include "proxy/logrecord.h"
+#include "proxy/requesttimes.h"
 
 #define FD 55
 #define SLICE_OF_TEXT(text) text, sizeof(text) - 1
@@ -110,9 +111,10 @@ static void test_escaped(void **state)
 
 static void test_times(void **state)
 {
-	struct log_record record = { .upstream = "up", .received_us = 1020, .head_us = 1900,
-				     .times = { .asked = 1030, .placed = 1100, .connected = 1300,
-						.ready = 1700 } };
+	struct log_record record = { .upstream = "up" };
+	struct request_times times = { .received_us = 1020, .head_us = 1900,
+				       .lease = { .asked = 1030, .placed = 1100,
+						  .connected = 1300, .ready = 1700 } };
 	const struct slice host = SLICE("h");
 	const struct config_route route = { .path = SLICE("/a/"), .hosts = &host,
 					    .host_n = 1, .prefix = true };
@@ -122,6 +124,7 @@ static void test_times(void **state)
 	(void)state;
 	e.started_us = 1000;
 	e.record = &record;
+	e.times = &times;
 	e.route = &route;
 	e.received_bytes = 7;
 	access_open(CONFIG_LOG_JSON);
@@ -133,11 +136,11 @@ static void test_times(void **state)
 					     "\"tls\":400,\"response\":200,\"first_byte\":900},"
 					     "\"route\":\"h/a/*\",\"upstream\":\"up\",")));
 	/* Without TLS; a hedge's response; none. */
-	record.times.connected = 0;
+	times.lease.connected = 0;
 	access_log(&access_, &e);
-	record.times = (struct lease_times){ 0 };
+	times.lease = (struct lease_times){ 0 };
 	access_log(&access_, &e);
-	record.head_us = record.received_us = 0;
+	times.head_us = times.received_us = 0;
 	access_log(&access_, &e);
 	s = written();
 	assert_non_null(memmem(s.ptr, s.len,

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "../../src/run/worker/scrape.h"
+#include "../../src/run/worker/series.h"
 #include "lib/simrig.h"
 #include "run/worker/admin.h"
 
@@ -23,6 +24,7 @@ static struct workers shared;
 static struct worker workers[WORKERS];
 static struct config_versions config_versions;
 static struct config_version *config_version;
+static struct phase_tables phases;
 static struct run_options options;
 static const char config_text[] =
 	"listen: [127.0.0.1:1]\n"
@@ -36,7 +38,8 @@ static void open_version(void)
 	struct config *config = config_read_text("test", SLICE(config_text), stderr);
 
 	assert_non_null(config);
-	config_versions_init(&config_versions, WORKERS, NULL);
+	assert_true(series_init(&phases, WORKERS, 1));
+	config_versions_init(&config_versions, WORKERS, NULL, &phases);
 	config_version = config_version_new(&config_versions, config);
 	assert_non_null(config_version);
 	config_versions_set_current(&config_versions, config_version);
@@ -77,6 +80,7 @@ static int close_admin(void **state)
 	simrig_assert_buffers(&rig);
 	simrig_close(&rig);
 	config_versions_done(&config_versions);
+	series_done(&phases);
 	return 0;
 }
 
@@ -176,7 +180,7 @@ static double read_sample(char *line, struct family **last)
 			 strcmp(name + strlen(name) - 6, "_total") == 0);
 	/* Families of the process have no label `worker`. */
 	if (!strstr(name, "stderr_lines") && !strstr(name, "certificate") &&
-	    !strstr(name, "openssl"))
+	    !strstr(name, "openssl") && !strstr(name, "series_sharing"))
 		assert_int_equal(strstr(line, "{worker=\"") != NULL, by_worker);
 	return value;
 }
@@ -346,6 +350,62 @@ static void test_servers(void **state)
 				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
 				   "state=\"up\"} ") == 1);
 	assert_null(strstr(text, "gone"));
+	read_metrics(text);
+}
+
+/* Times by phase: what has a value, of the first route, upstream and server a series of its own; the
+ * rest shares one. A route keeps its counts in the next version, and two routes of one name differ. */
+static void test_phases(void **state)
+{
+	static const char next_text[] =
+		"listen: [127.0.0.1:1]\n"
+		"upstreams: { app: { servers: [127.0.0.1:2] }, b: { servers: [127.0.0.1:3] } }\n"
+		"routes:\n"
+		"  - { path: /x, match: { method: GET }, proxy: { upstream: b } }\n"
+		"  - { path: /x, proxy: { upstream: b } }\n"
+		"  - { prefix: /, proxy: { upstream: app } }\n";
+	struct registry *r = config_version->upstreams_shared[0]->registry;
+	struct registry_entry *a = registry_enter(r, 0, "a\"b", "127.0.0.1:1");
+	struct registry_entry *b = registry_enter(r, 0, "b", "127.0.0.1:2");
+	struct config_version *next;
+
+	(void)state;
+	phases_add(phase_table_at(&phases.routes, 1, config_version->route_slots[0]), PHASE_TOTAL,
+		   300);
+	phases_add(phase_table_at(&phases.routes, 2, config_version->route_slots[0]), PHASE_TOTAL,
+		   300);
+	phases_add(config_version->upstreams_shared[0]->stats[1].phases, PHASE_TLS, 100);
+	phases_add(config_version->upstreams_shared[1]->stats[1].phases, PHASE_QUEUE, 100);
+	phases_add(registry_record(r, a, 0)->phases, PHASE_CONNECT, 100);
+	phases_add(registry_record(r, b, 0)->phases, PHASE_CONNECT, 100);
+	next = config_version_new(&config_versions, config_read_text("test", SLICE(next_text), stderr));
+	assert_non_null(next);
+	config_versions_set_current(&config_versions, next);
+	config_version_free(config_version);
+	config_version = next;
+	assert_string_equal(next->routes_shared[1]->name, "/x#2");
+	phases_add(phase_table_at(&phases.routes, 0, next->route_slots[1]), PHASE_RECEIVE, 1);
+	scrape_by(true);
+	assert_true(value_of(text, "fairlead_route_phase_seconds_count{worker=\"2\",route=\"/*\","
+				   "phase=\"total\"} ") == 1);
+	read_metrics(text);
+	scrape_by(false);
+	assert_true(value_of(text, "fairlead_route_phase_seconds_bucket{route=\"/*\","
+				   "phase=\"total\",le=\"0.0005\"} ") == 2);
+	assert_true(value_of(text, "fairlead_route_phase_seconds_count{route=\"(other)\","
+				   "phase=\"receive\"} ") == 1);
+	assert_true(value_of(text, "fairlead_upstream_phase_seconds_count{upstream=\"app\","
+				   "phase=\"tls\"} ") == 1);
+	assert_true(value_of(text, "fairlead_upstream_phase_seconds_count{upstream=\"(other)\","
+				   "phase=\"queue\"} ") == 1);
+	assert_true(value_of(text, "fairlead_server_phase_seconds_count{upstream=\"app\","
+				   "phase=\"connect\",server=\"a\\\"b\","
+				   "address=\"127.0.0.1:1\"} ") == 1);
+	assert_true(value_of(text, "fairlead_server_phase_seconds_count{upstream=\"(other)\","
+				   "phase=\"connect\",server=\"(other)\","
+				   "address=\"(other)\"} ") == 1);
+	assert_true(value_of(text, "fairlead_metric_series_sharing{of=\"route\"} ") == 2);
+	assert_null(strstr(text, "route=\"/x\""));
 	read_metrics(text);
 }
 
@@ -559,6 +619,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_by_worker, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_sums, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_phases, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_servers, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_chunks, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_http, open_admin, close_admin),

@@ -19,6 +19,9 @@
 #include "front/listener.h"
 #include "proxy/proxy.h"
 
+/* Bytes of the name of a route in metrics, with its end. */
+#define ROUTE_NAME_MAX 200
+
 struct worker;
 struct setup;
 struct monitor;
@@ -29,7 +32,24 @@ struct upstream_shared {
 	unsigned refs;             /* number of configuration versions that have it */
 	struct quota queue_quota;
 	struct registry *registry;
+	uint32_t phase_slot;       /* in phase_tables.upstreams */
 	struct upstream_stats stats[]; /* by worker */
+};
+
+/* Histograms of phases, of all workers: base/phases.h. */
+struct phase_tables {
+	struct phase_table routes, upstreams, servers;
+};
+
+/* What versions share of a route, by its name in metrics. */
+struct route_shared {
+	struct names_entry entry;     /* in config_versions->routes_shared */
+	unsigned refs;                /* number of configuration versions that have it */
+	uint32_t slot;                /* in phase_tables.routes */
+	/* The newest version that has the name, and how often; not dereferenced. */
+	const struct config_version *version;
+	unsigned repeated;
+	char name[ROUTE_NAME_MAX];
 };
 
 /* A listening socket of a worker. */
@@ -70,7 +90,10 @@ struct config_version {
 	struct list node; /* in config_versions->all */
 	struct config *config;
 	struct upstream_shared **upstreams_shared; /* by index of config->upstreams */
-	struct names *upstream_names; /* config_versions->upstreams_shared */
+	struct config_versions *all;
+	/* By index of config->routes; NULL: nothing is counted by route. */
+	struct route_shared **routes_shared;
+	uint32_t *route_slots;        /* likewise */
 	unsigned kept_n;
 	unsigned address_n;
 	struct version_address *addresses; /* those that are open */
@@ -91,13 +114,15 @@ struct config_version {
 struct config_versions {
 	struct list all; /* oldest first */
 	struct names upstreams_shared;
+	struct names routes_shared;
+	struct phase_tables *phases; /* NULL: nothing is counted by phase */
 	struct config_version *current; /* used by new requests */
 	unsigned worker_n;
 	struct mailbox *control;
 };
 
 void config_versions_init(struct config_versions *all, unsigned worker_n,
-			  struct mailbox *control);
+			  struct mailbox *control, struct phase_tables *phases);
 
 /* Frees all versions. All workers must have ended. */
 void config_versions_done(struct config_versions *all);

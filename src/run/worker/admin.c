@@ -9,7 +9,7 @@
 #include "statuspage.h"
 
 /* Size of a chunk of /metrics: some hundred lines. */
-#define METRICS_CHUNK_BYTES 32768
+#define METRICS_CHUNK_BYTES 49152
 
 static const char text_type[] = "text/plain";
 static const char json_type[] = "application/json";

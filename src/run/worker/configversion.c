@@ -8,15 +8,18 @@
 #include "base/errorlog.h"
 #include "config/upstreamtls.h"
 #include "run/worker/serverevents.h"
+#include "series.h"
 
 void config_versions_init(struct config_versions *all, unsigned worker_n,
-			  struct mailbox *control)
+			  struct mailbox *control, struct phase_tables *phases)
 {
 	list_init(&all->all);
 	all->upstreams_shared = (struct names){ 0 };
 	all->current = NULL;
 	all->worker_n = worker_n;
 	all->control = control;
+	all->phases = phases;
+	all->routes_shared = (struct names){ 0 };
 }
 
 void config_versions_done(struct config_versions *all)
@@ -25,8 +28,9 @@ void config_versions_done(struct config_versions *all)
 
 	while ((node = list_pop(&all->all)))
 		config_version_free(LIST_ITEM(node, struct config_version, node));
-	ASSERT(all->upstreams_shared.n == 0);
+	ASSERT(all->upstreams_shared.n == 0 && all->routes_shared.n == 0);
 	names_done(&all->upstreams_shared);
+	names_done(&all->routes_shared);
 }
 
 static struct upstream_shared *upstream_shared_of(struct config_versions *all,
@@ -51,6 +55,7 @@ static struct upstream_shared *upstream_shared_of(struct config_versions *all,
 		free(shared);
 		return NULL;
 	}
+	series_open_upstream(all, shared);
 	names_put(&all->upstreams_shared, &shared->entry, slice_of(shared->key));
 	return shared;
 }
@@ -106,7 +111,7 @@ struct config_version *config_version_new(struct config_versions *all,
 	list_init(&version->node);
 	version->config = config;
 	version->worker_n = all->worker_n;
-	version->upstream_names = &all->upstreams_shared;
+	version->all = all;
 	version->upstreams_shared = calloc(config->upstream_n + 1,
 					   sizeof(version->upstreams_shared[0]));
 	version->kept = calloc(config->listen_n + 1, sizeof(version->kept[0]));
@@ -120,7 +125,7 @@ struct config_version *config_version_new(struct config_versions *all,
 	if (!init_worker_configs(version) || !version->upstreams_shared ||
 	    !version->kept || !version->addresses || !version->contexts ||
 	    !version->keylogs || !version->certificates ||
-	    !open_upstreams_shared(all, version)) {
+	    !open_upstreams_shared(all, version) || !series_open_routes(version)) {
 		config_version_free(version);
 		return NULL;
 	}
@@ -171,11 +176,13 @@ void config_version_free(struct config_version *version)
 
 		if (--shared->refs > 0)
 			continue;
-		names_remove(version->upstream_names, &shared->entry);
+		names_remove(&version->all->upstreams_shared, &shared->entry);
+		series_close_upstream(version->all, shared);
 		registry_free(shared->registry);
 		free(shared);
 	}
 	free(version->upstreams_shared);
+	series_close_routes(version);
 	free(version->kept);
 	free(version->addresses);
 	contexts_drop(version);

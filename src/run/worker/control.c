@@ -25,6 +25,7 @@
 #include "run/remedy.h"
 #include "run/worker/sandbox.h"
 #include "run/worker/worker.h"
+#include "series.h"
 #include "setup.h"
 #include "tls/warm.h"
 
@@ -38,6 +39,7 @@ struct control {
 	struct workers shared;
 	struct worker *workers;
 	struct config_versions config_versions;
+	struct phase_tables phases;
 	struct reload reload;
 	unsigned started_n, ended_n;
 	struct monitors monitors;
@@ -517,6 +519,7 @@ static void control_done(struct control *c)
 	close(c->setup_channel);
 	free(c->pulse);
 	limits_done(&c->shared.limits);
+	series_done(&c->phases);
 	free(c->workers);
 }
 
@@ -532,7 +535,9 @@ int control_run(const struct run_options *options, struct config *config, int ch
 	c->admin_fd = -1;
 	expiry_init(&c->expiry);
 	admins_init(&c->admins, &c->tick, &c->shared);
-	config_versions_init(&c->config_versions, options->workers, &c->tick.mailbox);
+	if (!series_init(&c->phases, options->workers, config->limits.metric_series))
+		return 1;
+	config_versions_init(&c->config_versions, options->workers, &c->tick.mailbox, &c->phases);
 	sandbox_prepare();
 	if (control_start(c, channel, config) < 0)
 		return 1; /* the process ends, with all threads */

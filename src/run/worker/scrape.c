@@ -215,6 +215,9 @@ static const struct metric_family families[] = {
 		  0 },
 	{ "", "request_seconds", "histogram",
 	  "Time from the head of a request to the end of its response", step_requests, 0 },
+	{ "route_", "phase_seconds", "histogram",
+	  "Times of requests by route, for each phase that took place",
+	  scrape_step_route_phases, 0 },
 #define X(name, kind, help)     \
 	{ "upstream_",          \
 	  #name,                \
@@ -227,6 +230,9 @@ static const struct metric_family families[] = {
 		{ "upstream_", "latency_seconds", "histogram",
 		  "Time from sending a request to the head of its response",
 		  scrape_step_latency, 0 },
+	{ "upstream_", "phase_seconds", "histogram",
+	  "Times of attempts by upstream, for each phase that took place",
+	  scrape_step_upstream_phases, 0 },
 #define X(name, kind, help)   \
 	{ "server_",          \
 	  #name,              \
@@ -241,6 +247,12 @@ static const struct metric_family families[] = {
 		  scrape_step_server_state, 0 },
 	{ "server_", "drained", "gauge", "1 if an operator has drained the server, else 0",
 	  scrape_step_server_drained, 0 },
+	{ "server_", "phase_seconds", "histogram",
+	  "Times of attempts by server, for each phase that took place",
+	  scrape_step_server_phases, 0 },
+	{ "", "metric_series_sharing", "gauge",
+	  "Routes, upstreams and servers that share the series (other)",
+	  scrape_step_sharing, 0 },
 #define X(name, help)                                                   \
 	{                                                               \
 		"engine_", #name,       "counter",                      \
@@ -295,7 +307,7 @@ static bool scrape_step(struct scrape *s)
 	if (f->step(s, f))
 		return true;
 	s->family++;
-	s->upstream = s->position = s->worker = 0;
+	s->upstream = s->position = s->worker = s->phase = 0;
 	if (s->family < COUNT(families))
 		exposition_family(&s->e, f[1].prefix, f[1].name, f[1].kind, f[1].help);
 	return s->family < COUNT(families) + MONITOR_FAMILIES;

@@ -15,7 +15,7 @@
 #include "run/worker/worker.h"
 
 /* Most bytes of one step: the three states of a server, or the buckets of a histogram. */
-#define SCRAPE_STEP_BYTES 8192
+#define SCRAPE_STEP_BYTES 24576
 
 struct scrape {
 	struct config_version *config_version;
@@ -26,7 +26,9 @@ struct scrape {
 	/* The next sample: its family, and its indices within the family as far as it has
 	 * them. */
 	unsigned family;
-	unsigned upstream, position, worker; /* position: of a server, or of a monitor's sample */
+	/* upstream: or of a route. position: of a server, or of a monitor's sample */
+	unsigned upstream, position, worker;
+	unsigned phase; /* enum phase */
 	const struct registry_entry *entry;  /* the server, unless `position` is 0: the first */
 };
 

@@ -2,6 +2,7 @@
  *
  *   scrape.c           the table of all families; workers, their loops, the process
  *   scrapeupstreams.c  upstreams and servers
+ *   scrapephases.c     times by phase of routes, upstreams and servers
  *   scrapetls.c        TLS and certificates
  *
  * Owner: scrape.c. Limits: a step writes SCRAPE_STEP_BYTES at most. Errors: none. */
@@ -42,6 +43,18 @@ bool scrape_step_latency(struct scrape *s, const struct metric_family *f);
 bool scrape_step_server(struct scrape *s, const struct metric_family *f);
 bool scrape_step_server_drained(struct scrape *s, const struct metric_family *f);
 bool scrape_step_server_state(struct scrape *s, const struct metric_family *f);
+
+/* The server at s->upstream and s->position; NULL: the upstream has no more, or there is none. */
+const struct registry_entry *scrape_entry(const struct scrape *s);
+
+/* The next server, whatever the worker, or the first of the next upstream. False: there is none. */
+bool scrape_next_entry(struct scrape *s);
+
+/* ---- scrapephases.c */
+bool scrape_step_route_phases(struct scrape *s, const struct metric_family *f);
+bool scrape_step_upstream_phases(struct scrape *s, const struct metric_family *f);
+bool scrape_step_server_phases(struct scrape *s, const struct metric_family *f);
+bool scrape_step_sharing(struct scrape *s, const struct metric_family *f);
 
 /* ---- scrapetls.c; `offset`: in struct tls_stats, or struct tls_counts */
 bool scrape_step_tls(struct scrape *s, const struct metric_family *f);

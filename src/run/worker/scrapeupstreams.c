@@ -108,6 +108,20 @@ static bool next_registry(struct scrape *s)
 	return has_upstream(s);
 }
 
+const struct registry_entry *scrape_entry(const struct scrape *s)
+{
+	return has_upstream(s) ? entry_at(s) : NULL;
+}
+
+bool scrape_next_entry(struct scrape *s)
+{
+	if (!entry_at(s))
+		return next_registry(s);
+	s->entry = atomic_load(&entry_at(s)->next);
+	s->position++;
+	return true;
+}
+
 static void begin_server(struct scrape *s, const struct registry_entry *entry)
 {
 	begin_upstream(s);

@@ -111,6 +111,7 @@ static struct generation_options generation_of(struct worker_config *wc)
 	return (struct generation_options){
 		.config = wc->config_version->config,
 		.upstream_views = wc->upstream_views,
+		.route_slots = wc->config_version->route_slots,
 		.unused = generation_released,
 		.owner = wc,
 	};
@@ -411,6 +412,7 @@ static int open_proxy(struct worker *w)
 					     .clients = &s->clients,
 					     .descriptors = &s->descriptors,
 					     .limits = &s->limits,
+					     .route_phases = &s->config_versions->phases->routes,
 					     .worker = w->index,
 					     .logs = w->logs,
 					     .evict_elsewhere = evict_elsewhere,
