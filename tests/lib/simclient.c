@@ -107,10 +107,12 @@ static void draw_request(struct simworld *w, struct sim_request *r, bool last,
 
 static void client_add_head(struct strbuf *x, const struct sim_request *r)
 {
-	static const char *const goals[] = { "u", "c", "n" };
+	static const char goals[] = { 'u', 'c', 'n' };
 
-	strbuf_addf(x, "%s /%s%u/%u HTTP/1.%u\r\nHost: test\r\n", sim_request_method(r),
-		    goals[r->goal], r->upstream, r->id, r->minor);
+	strbuf_addf(x, "%s /%c%u/%u HTTP/1.%u\r\nHost: test\r\n", sim_request_method(r),
+		    r->goal == GOAL_ORIGIN ? simrules_letter(r) : goals[r->goal],
+		    r->upstream, r->id, r->minor);
+	simrules_add_fields(x, r);
 	if (r->hop_fields)
 		strbuf_addf(x,
 			    "X-Hop: secret\r\nConnection: x-hop%s\r\nKeep-Alive: 9\r\n"
@@ -274,7 +276,8 @@ static void check_own_status(struct sim_client *c, const struct sim_request *r,
 	struct simworld *w = c->world;
 	bool cut = c->behavior >= BEHAVIOR_FAULTY;
 
-	if (status == 404 && r->goal == GOAL_CACHE && r->reply == REPLY_MISS)
+	if (simrules_explain(w, r, status) ||
+	    (status == 404 && r->goal == GOAL_CACHE && r->reply == REPLY_MISS))
 		return;
 	if (status == 200 && r->goal != GOAL_ORIGIN && r->reply <= REPLY_SLOW &&
 	    r->reply != REPLY_MISS)
@@ -406,6 +409,8 @@ static bool client_read_head(struct sim_client *c, struct slice rest)
 			      fault ? fault : "no status");
 	status = atoi(head.ptr + 9);
 	c->peer->in_used += head.len;
+	simrules_check_response(c->world, current_request(c), head, status,
+				wire_has(head, "X-Id"));
 	if (status >= 200) {
 		response_head_received(c, head, status);
 		return true;
@@ -509,8 +514,8 @@ static void check_answered(struct sim_client *c)
 	for (unsigned i = 0; i < c->sent && !c->closing; i++) {
 		const struct sim_request *r = c->requests[i];
 
-		if (r->response == RESPONSE_EARLY && r->goal == GOAL_ORIGIN &&
-		    r->method >= 3)
+		if ((r->response == RESPONSE_EARLY || simrules_status(c->world, r)) &&
+		    r->goal == GOAL_ORIGIN && r->method >= 3)
 			return;
 		if (request_must_succeed(c, r) && !r->answered)
 			simworld_fail(c->world, "request %u of client %u has no response",
@@ -644,6 +649,7 @@ void sim_client_init(struct sim_client *c, struct simworld *w, unsigned number)
 					   .first_of_client = i == 0,
 					   .ntlm = simworld_chance(w, 8) };
 		draw_request(w, r, i == c->n - 1, w->faults.faulty_clients);
+		simrules_choose(w, r);
 		pacer_choose(w, c, r);
 		c->requests[i] = r;
 	}

@@ -91,7 +91,7 @@ static void config_add_retry_policy(struct simworld *w, struct strbuf *x,
 }
 
 /* Where each request must succeed, none is refused: it only waits. The choices are not drawn. */
-static void config_add_key_limits(struct simworld *w, struct strbuf *x, unsigned u)
+void simworld_add_key_limits(struct simworld *w, struct strbuf *x, unsigned u)
 {
 	bool must_succeed = simworld_must_succeed(w);
 	unsigned choice = simworld_choice(w, 1000 + u, 8);
@@ -203,6 +203,8 @@ static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
 			    w->half_close ? "    half_close: allow\n" : "",
 			    w->half_close ? "    half_close: allow\n" : "");
 	for (unsigned u = 0; u < w->upstream_n; u++)
+		simrules_add_routes(w, x, u);
+	for (unsigned u = 0; u < w->upstream_n; u++)
 		for (int after_cache = u == 0 && w->cache_n > 0; after_cache >= 0;
 		     after_cache--) {
 			strbuf_addf(x, "  - { prefix: /%s%u/, proxy: { ",
@@ -214,7 +216,7 @@ static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
 						 "weight: 0 }], split_cookie: part }",
 				    u);
 			config_add_retry_policy(w, x, &w->policies[u]);
-			config_add_key_limits(w, x, u);
+			simworld_add_key_limits(w, x, u);
 			if (w->half_close)
 				strbuf_addf(x, ", half_close: allow");
 			/* Rules that change nothing which a client or server looks at. */
@@ -242,6 +244,7 @@ struct config *simworld_draw_config(struct simworld *w)
 		config_add_upstream(w, &x, backwards ? w->upstream_n - 1 - u : u);
 	if (w->cache_n > 0)
 		config_add_cache(w, &x);
+	simrules_add_upstream(w, &x);
 	config_add_routes(w, &x, spare);
 	config_add_limits(w, &x);
 	/* What the seed draws otherwise is the same in a run with ids and in one without. */
@@ -254,6 +257,9 @@ struct config *simworld_draw_config(struct simworld *w)
 	if (w->verbose)
 		printf("%s", x.data);
 	config = config_read_text("test", (struct slice){ x.data, x.len }, NULL);
+	if (!config) /* says why */
+		config = config_read_text("test", (struct slice){ x.data, x.len },
+					  stderr);
 	ASSERT(config);
 	free(x.data);
 	return config;

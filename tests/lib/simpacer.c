@@ -113,6 +113,7 @@ void pacer_choose(struct simworld *w, struct sim_client *c, struct sim_request *
 	r->client = c;
 	if (!undisturbed || w->has_pacer || (w->seed + r->id) % 4 > 0 ||
 	    c->behavior != BEHAVIOR_GOOD || r->goal != GOAL_ORIGIN || r->first_n > 0 ||
+	    r->ruling.rule != SIM_RULE_NONE ||
 	    r->expects || r->bad_head || r->bad_body || w->policies[r->upstream].hedged ||
 	    r->up_bytes > PACER_BYTES_MAX || r->down_bytes > PACER_BYTES_MAX ||
 	    r->method == 1 || r->response > RESPONSE_INTERIM)

@@ -180,7 +180,7 @@ struct live_config {
 	struct list node;
 	struct config *config;
 	struct config_upstream_tls
-		tls[SIMWORLD_UPSTREAMS + 2]; /* as if the file had it */
+		tls[SIMWORLD_SERVICES]; /* as if the file had it */
 };
 
 /* Overwrites it first, so that a later read of it is noticed. */
@@ -207,7 +207,9 @@ static unsigned shared_index(const struct simworld *w, const char *upstream)
 {
 	if (upstream[0] == 'u')
 		return (unsigned)(upstream[1] - '0');
-	return upstream[0] == 'c' ? w->upstream_n : w->upstream_n + 1;
+	if (upstream[0] == 'c')
+		return w->upstream_n;
+	return w->upstream_n + (upstream[0] == 's' ? 1 : 2);
 }
 
 /* The settings differ from one configuration to another, without a draw. */
@@ -255,7 +257,7 @@ static struct generation_options draw_generation(struct simworld *w,
 static void reload_fired(struct timer *timer)
 {
 	struct simworld *w = CONTAINER(timer, struct simworld, reload);
-	struct upstream_view upstream_views[SIMWORLD_UPSTREAMS + 2];
+	struct upstream_view upstream_views[SIMWORLD_SERVICES];
 	struct generation_options options = draw_generation(w, upstream_views);
 	struct generation *g = generation_new(&w->proxy, &options);
 
@@ -306,7 +308,7 @@ static const struct config_access_log log_config = { .path = "log",
 
 static void proxy_open(struct simworld *w)
 {
-	struct upstream_view upstream_views[SIMWORLD_UPSTREAMS + 2];
+	struct upstream_view upstream_views[SIMWORLD_SERVICES];
 	bool scarce = w->faults.scarce;
 	uint8_t limits_key[SIPHASH_KEY_BYTES] = { 0 };
 
@@ -544,7 +546,7 @@ static void tls_open(struct simworld *w)
 	ASSERT(w->peers);
 	contexts_open(w);
 	w->secured_upstreams = (uint32_t)hash_mix(w->seed) &
-			       ((2u << SIMWORLD_UPSTREAMS) - 1);
+			       ((1u << SIMWORLD_SERVICES) - 1);
 	w->probed.context = w->client_context;
 }
 
@@ -580,6 +582,7 @@ static void simworld_open(struct simworld *w)
 	list_init(&w->live_configs);
 	simworld_draw_upstreams(w);
 	arm_faults(w);
+	simrules_open(w);
 	proxy_open(w);
 	for (unsigned u = 0; u < w->upstream_n; u++)
 		for (unsigned i = 0; i < w->server_n[u]; i++)
@@ -819,6 +822,7 @@ static void simworld_close(struct simworld *w)
 	check_stats(w);
 	check_budgets(w);
 	proxy_done(&w->proxy);
+	simrules_close(w);
 	check_counts(w);
 	limits_done(&w->limits);
 	for (unsigned i = 0; i < COUNT(w->registries); i++)

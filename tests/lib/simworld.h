@@ -3,7 +3,7 @@
  * The same seed gives the same run, to the byte and the microsecond.
  *
  * Owner: one run, simworld_run(). Files: simworld.c starts the parts, causes faults and checks
- * limits; simconfig.c, simclient.c, simserver.c, simpacer.c and simwatch.c are the parts. A
+ * limits; simconfig.c, simclient.c, simserver.c, simrules.c, simpacer.c and simwatch.c are the parts. A
  * violated rule ends the process (simworld_fail()) with the seed and the time. */
 #ifndef LIB_SIMWORLD_H
 #define LIB_SIMWORLD_H
@@ -12,6 +12,7 @@
 #include "front/listener.h"
 #include "lib/simcrypto.h"
 #include "lib/simrig.h"
+#include "lib/simrules.h"
 #include "lib/simtls.h"
 #include "lib/wire.h"
 #include "proxy/proxy.h"
@@ -19,7 +20,10 @@
 #define SIMWORLD_PROXY_PORT 8080
 #define SIMWORLD_ORIGIN_PORT 6000 /* and the next ports */
 #define SIMWORLD_CACHE_PORT 11212
+#define SIMWORLD_AUTH_PORT 9090
 #define SIMWORLD_UPSTREAMS 3
+/* The upstreams by number, then the cache, "spare", which some configurations have, and "auth". */
+#define SIMWORLD_SERVICES (SIMWORLD_UPSTREAMS + 3)
 #define SIMWORLD_SERVERS 2        /* of an upstream, at most */
 #define SIMWORLD_MOVED_PORTS 1000 /* from a server's port to its second address's port */
 #define SIMWORLD_CLIENTS 40
@@ -106,6 +110,7 @@ struct sim_request {
 	bool up_in_chunk;       /* … and they end inside of a chunk */
 	bool answered;          /* its client has the whole response */
 	int status;
+	struct sim_ruling ruling;
 };
 
 /* What a client does. */
@@ -208,6 +213,7 @@ struct simworld {
 	enum config_reuse reuse[SIMWORLD_UPSTREAMS];
 	struct simworld_server servers[SIMWORLD_UPSTREAMS][SIMWORLD_SERVERS];
 	struct simworld_server caches[SIMWORLD_SERVERS];
+	struct sim_server auth; /* see simrules.c */
 	/* On the servers' second addresses, if `watched`. */
 	struct simworld_server moved[SIMWORLD_UPSTREAMS][SIMWORLD_SERVERS];
 	struct simworld_watch *watch; /* NULL: not `watched` */
@@ -231,19 +237,17 @@ struct simworld {
 	 * simworld_has_library(). */
 	bool secured;
 	struct tls_context *server_context, *client_context;
-	/* Bit i: the servers of upstream i use TLS as well, and the cache behind them. Reloads
-	 * change the settings between two contexts and two names. */
+	/* Bit i: the servers of service i use TLS as well. Reloads change the settings between two
+	 * contexts and two names. */
 	uint32_t secured_upstreams;
 	struct tls_context *other_context;
 	struct config_upstream_tls probed; /* of health checks */
 	struct tls_thread *peers;
 	struct quota handshakes;
 	struct worker_stats stats;
-	/* By number of the upstream; then the cache, and "spare", which some configurations
-	 * have. */
-	struct upstream_stats upstream_stats[SIMWORLD_UPSTREAMS + 2];
-	struct quota queue_quotas[SIMWORLD_UPSTREAMS + 2];
-	struct registry *registries[SIMWORLD_UPSTREAMS + 2];
+	struct upstream_stats upstream_stats[SIMWORLD_SERVICES];
+	struct quota queue_quotas[SIMWORLD_SERVICES];
+	struct registry *registries[SIMWORLD_SERVICES];
 	struct quota client_quota, descriptors;
 	struct limits limits;
 	struct access access;
@@ -295,7 +299,7 @@ void strbuf_add_body(struct strbuf *x, uint32_t id, enum wire_way way, uint64_t 
 void strbuf_add_chunk(struct strbuf *x, uint32_t id, enum wire_way way, uint64_t from, size_t n,
 		      const char *extension);
 
-/* Whether the servers of an upstream, or of the cache, use TLS. */
+/* Whether the servers of an upstream, or of another service, use TLS. */
 static inline bool simworld_secures(const struct simworld *w, unsigned upstream)
 {
 	return w->secured_upstreams >> upstream & 1;
@@ -306,7 +310,10 @@ static inline bool simworld_secures(const struct simworld *w, unsigned upstream)
 /* Draws what reloads do not change: upstreams, limits, retry policies. */
 void simworld_draw_upstreams(struct simworld *w);
 
-/* Routes to this upstream have a rate_limit or a concurrency_limit. */
+/* Routes to this upstream may have a rate_limit or a concurrency_limit. */
+void simworld_add_key_limits(struct simworld *w, struct strbuf *x, unsigned u);
+
+/* They have. */
 bool simworld_limits(const struct simworld *w, unsigned u);
 
 /* Draws a configuration; the caller frees it. */
