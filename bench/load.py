@@ -64,8 +64,9 @@ class Load:
         self.workload, self.port, self.seconds, self.stage = workload, port, seconds, stage
         self.prepared = None
         if workload.by == "tlsload":
+            rate = [f"{workload.rate:.0f}"] if workload.rate else []
             self.prepared = TlsLoad(stage.setting, *workload.how, port, workload.path,
-                                    workload.connections, seconds)
+                                    workload.connections, seconds, *rate)
 
     def run(self):
         if self.prepared:

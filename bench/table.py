@@ -6,6 +6,7 @@ import figures
 import held
 import latency
 import loading
+import paced
 import routecost
 import tlsheld
 from contestants import HERE, PEERS
@@ -30,22 +31,15 @@ def number(value, digits=3):
     return f"{value:.{digits}g}"
 
 
-def place(workload, name):
-    """(workload, contestant) of NAME or NAME@WORKLOAD."""
-    contestant, _, other = name.partition("@")
-    return other or workload, contestant
-
-
 class Ratio:
     """The ratio of a figure of `of` to the contestant of `names` with the lowest median. It is
     taken in each round, so that load on the machine during a whole round cancels out. value: the
-    median of the ratios, None if a contestant is missing. interval: their spread. A name may be
-    NAME@WORKLOAD: the contestant in another workload of the same run."""
+    median of the ratios, None if a contestant is missing. interval: their spread."""
     def __init__(self, record, workload, figure, of, names):
-        known = {n: record.median(*place(workload, n), figure) for n in names}
+        known = {n: record.median(workload, n, figure) for n in names}
         known = {n: v for n, v in known.items() if v}
         base = min(known, key=known.get) if known else ""
-        rounds, others = (record.by_round(*place(workload, n), figure) for n in (of, base))
+        rounds, others = (record.by_round(workload, n, figure) for n in (of, base))
         ratios = [v / others[r] for r, v in rounds.items() if others.get(r)]
         self.value, self.interval = figures.median(ratios), figures.interval(ratios)
 
@@ -129,7 +123,7 @@ def measured(record, target):
     if not target["against"]:
         return Single(record, where[0], where[1], where[2])
     names = target["against"].split()
-    if any(record.median(*place(where[0], n), where[1]) is None for n in names):
+    if any(record.median(where[0], n, where[1]) is None for n in names):
         names = ()    # the better one may be missing: no ratio
     return Ratio(record, *where, names)
 
@@ -199,6 +193,7 @@ def report(record, facts, directory):
                 details(record, held.IDLE)),
         section("Per request over TLS, 100 B, 64 connections:",
                 details(record, "tls-small-64", SECURE)),
+        section(f"Per request, {paced.TITLE}:", details(record, paced.NAME, paced.COLUMNS)),
         *(section(f"{tlsheld.TITLES[name][0].upper()}{tlsheld.TITLES[name][1:]}:",
                   details(record, name, SECURE)) for name in tlsheld.NAMES),
         section(f"Start with {loading.ROUTES:,} routes and {loading.UPSTREAMS:,} upstreams:",

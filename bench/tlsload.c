@@ -1,21 +1,28 @@
 /* Load generator of TLS 1.3 clients, with OpenSSL.
  *
  *   tlsload keep PORT PATH CONNECTIONS SECONDS
- *   tlsload plain PORT PATH CONNECTIONS SECONDS
+ *   tlsload paced PORT PATH CONNECTIONS SECONDS RATE
+ *   tlsload paced-plain PORT PATH CONNECTIONS SECONDS RATE
  *   tlsload full PORT PATH CONNECTIONS SECONDS
  *   tlsload resumed PORT PATH CONNECTIONS SECONDS
  *   tlsload idle PORT PATH CONNECTIONS
  *   tlsload hello PORT BYTES CONNECTIONS
  *
- * keep: each connection sends its next GET when the response is complete. plain: the same without
- * TLS, for what is compared with it. full, resumed: a new
- * connection for each request, without or with a ticket of the previous one. idle: one request
- * on each connection, opened at most 16 at once, which then stay open. hello: connections that
- * have sent the first BYTES bytes of a ClientHello.
+ * keep: each connection sends its next GET when the response is complete. paced: RATE requests a
+ * second are due, whether or not responses arrive; one that is due is sent on a connection without
+ * a request, or waits for one. paced-plain: the same without TLS, for what is compared with it.
+ * full, resumed: a new connection for each request, without or with a ticket of the previous one.
+ * idle: one request on each connection, opened at most 16 at once, which then stay open. hello:
+ * connections that have sent the first BYTES bytes of a ClientHello.
  *
- * Prints `ready` when all is prepared that should not be measured (connections of keep, a first
- * ticket for each of resumed, everything of idle and hello), and waits for a line on standard
- * input. Then keep, full and resumed run and print, times in microseconds:
+ * Every 0.25 ms a paced load reads all responses, seals the requests that are due, and sends them
+ * one right behind the other. So the proxy gets them at the same moments with TLS and without, and
+ * no response wakes the load.
+ *
+ * Prints `ready` when all is prepared that should not be measured (connections of keep and paced, a
+ * first ticket for each of resumed, everything of idle and hello), and waits for a line on standard
+ * input. Then keep, paced, full and resumed run and print, times in microseconds; those of a paced
+ * request count from when it was due:
  *
  *   result requests=N bytes=N seconds=S errors=N p50=T p99=T p999=T max=T
  *
@@ -30,6 +37,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -44,8 +52,17 @@
 #define ERRORS_MAX 100
 #define READ_BYTES 65536
 #define HELLO_MAX 1024
+#define POLL_NS 250000
 
-enum load_mode { MODE_KEEP, MODE_PLAIN, MODE_FULL, MODE_RESUMED, MODE_IDLE, MODE_HELLO };
+enum load_mode {
+	MODE_KEEP,
+	MODE_PACED,
+	MODE_PACED_PLAIN,
+	MODE_FULL,
+	MODE_RESUMED,
+	MODE_IDLE,
+	MODE_HELLO
+};
 
 struct tlsload_conn {
 	int fd; /* -1: none */
@@ -53,7 +70,7 @@ struct tlsload_conn {
 	SSL_SESSION *session; /* resumed: of the previous connection */
 	bool open, waiting;   /* handshake done; a response is due */
 	bool next;            /* the next request is due */
-	int64_t sent_ns; /* when the request was sent; of a new connection, the connect */
+	int64_t sent_ns; /* when the request was sent, or was due; of a new connection, the connect */
 	struct message in;
 };
 
@@ -66,6 +83,9 @@ static struct {
 	struct tlsload_conn *conns;
 	unsigned opened, prepared; /* connects begun; connections that are ready */
 	bool measuring;
+	double rate;   /* paced */
+	uint64_t due;  /* paced: requests that were due and sent */
+	unsigned last; /* paced: the connection that sent last */
 	int64_t began_ns, stop_ns, now_ns;
 	uint64_t requests, bytes, errors;
 	struct latencies latencies;
@@ -105,6 +125,11 @@ static bool new_each_time(void)
 	return load.mode == MODE_FULL || load.mode == MODE_RESUMED;
 }
 
+static bool is_paced(void)
+{
+	return load.mode == MODE_PACED || load.mode == MODE_PACED_PLAIN;
+}
+
 /* ---- connections ------------------------------------------------------------ */
 
 /* Connecting to a listener of this machine does not block for longer than the handshake in the
@@ -138,7 +163,7 @@ static void conn_open(struct tlsload_conn *c)
 	c->fd = connected_socket();
 	load.opened++;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
-	if (load.mode == MODE_PLAIN) {
+	if (load.mode == MODE_PACED_PLAIN) {
 		c->open = true;
 		conn_prepared();
 		return;
@@ -181,9 +206,7 @@ static void conn_request(struct tlsload_conn *c)
 		c->sent_ns = load.now_ns;
 	c->waiting = true;
 	c->next = false;
-	if ((c->ssl ? SSL_write(c->ssl, load.request, load.request_bytes)
-		    : send(c->fd, load.request, (size_t)load.request_bytes,
-			   MSG_NOSIGNAL)) != load.request_bytes)
+	if (SSL_write(c->ssl, load.request, load.request_bytes) != load.request_bytes)
 		failed("a request was not sent");
 }
 
@@ -203,7 +226,7 @@ static void conn_responded(struct tlsload_conn *c)
 		failed("the wrong kind of handshake");
 	load.requests++;
 	latencies_add(&load.latencies, load.now_ns - c->sent_ns);
-	if (!new_each_time() && load.now_ns < load.stop_ns)
+	if (load.mode == MODE_KEEP && load.now_ns < load.stop_ns)
 		c->next = true;
 }
 
@@ -232,7 +255,7 @@ static void conn_ended(struct tlsload_conn *c, const char *why)
 static void conn_opened(struct tlsload_conn *c)
 {
 	c->open = true;
-	if (load.mode == MODE_KEEP)
+	if (load.mode == MODE_KEEP || load.mode == MODE_PACED)
 		conn_prepared();
 	else
 		conn_request(c);
@@ -351,12 +374,8 @@ static bool any_waiting(void)
 	return false;
 }
 
-static void load_run(double seconds)
+static void closed_loop(void)
 {
-	load.measuring = true;
-	load.bytes = load.errors = 0;
-	load.began_ns = load.now_ns = load_clock_ns();
-	load.stop_ns = load.began_ns + (int64_t)(seconds * 1e9);
 	for (unsigned i = 0; i < load.connections; i++)
 		if (new_each_time())
 			conn_open(&load.conns[i]);
@@ -365,6 +384,103 @@ static void load_run(double seconds)
 	while (load.now_ns < load.stop_ns || any_waiting())
 		if (!loop_once(TIMEOUT_MS))
 			load_die("waiting", "the proxy is silent");
+}
+
+/* ---- paced ------------------------------------------------------------------ */
+
+/* From now on records are written to memory. */
+static void conn_keep_output(struct tlsload_conn *c)
+{
+	BIO *out = BIO_new(BIO_s_mem());
+
+	if (!out)
+		load_die("BIO_new", "failed");
+	SSL_set0_wbio(c->ssl, out);
+}
+
+static void conn_send(struct tlsload_conn *c)
+{
+	char *bytes = load.request;
+	long n = load.request_bytes;
+
+	if (c->ssl)
+		n = BIO_get_mem_data(SSL_get_wbio(c->ssl), &bytes);
+	if (send(c->fd, bytes, (size_t)n, MSG_NOSIGNAL) != n)
+		failed("a request was not sent");
+	if (c->ssl)
+		(void)BIO_reset(SSL_get_wbio(c->ssl));
+}
+
+/* The next connection without a request; NULL: each has one. */
+static struct tlsload_conn *conn_free(void)
+{
+	for (unsigned i = 0; i < load.connections; i++) {
+		load.last = (load.last + 1) % load.connections;
+		if (!load.conns[load.last].waiting)
+			return &load.conns[load.last];
+	}
+	return NULL;
+}
+
+static int64_t due_ns(void)
+{
+	return load.began_ns + (int64_t)((double)load.due * 1e9 / load.rate);
+}
+
+static void send_all_due(void)
+{
+	struct tlsload_conn *ready[EVENTS_MAX], *c;
+	unsigned n = 0;
+
+	while (n < EVENTS_MAX && due_ns() <= load.now_ns && due_ns() < load.stop_ns &&
+	       (c = conn_free())) {
+		c->sent_ns = due_ns();
+		c->waiting = true;
+		load.due++;
+		if (c->ssl && SSL_write(c->ssl, load.request, load.request_bytes) !=
+				      load.request_bytes)
+			failed("a request was not sealed");
+		ready[n++] = c;
+	}
+	for (unsigned i = 0; i < n; i++)
+		conn_send(ready[i]);
+}
+
+static void paced_loop(void)
+{
+	int64_t poll_ns = load.began_ns, heard_ns = load.began_ns;
+
+	prctl(PR_SET_TIMERSLACK, 1000);
+	for (unsigned i = 0; i < load.connections; i++)
+		if (load.conns[i].ssl)
+			conn_keep_output(&load.conns[i]);
+	while (due_ns() < load.stop_ns || any_waiting()) {
+		struct timespec ts;
+
+		if (loop_once(0))
+			heard_ns = load.now_ns;
+		else if (load.now_ns - heard_ns > TIMEOUT_MS * 1000000LL)
+			load_die("waiting", "the proxy is silent");
+		load.now_ns = load_clock_ns();
+		send_all_due();
+		poll_ns += POLL_NS;
+		if (poll_ns < load.now_ns)
+			poll_ns = load.now_ns;
+		ts = (struct timespec){ poll_ns / 1000000000, poll_ns % 1000000000 };
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+	}
+}
+
+static void load_run(double seconds)
+{
+	load.measuring = true;
+	load.bytes = load.errors = 0;
+	load.began_ns = load.now_ns = load_clock_ns();
+	load.stop_ns = load.began_ns + (int64_t)(seconds * 1e9);
+	if (is_paced())
+		paced_loop();
+	else
+		closed_loop();
 	printf("result requests=%lu bytes=%lu seconds=%.6f errors=%lu", load.requests,
 	       load.bytes, (double)(load.now_ns - load.began_ns) / 1e9, load.errors);
 	latencies_print(&load.latencies);
@@ -388,7 +504,7 @@ static void make_ctx(void)
 
 static enum load_mode mode_of(const char *name)
 {
-	static const char *const names[] = { "keep",    "plain", "full",
+	static const char *const names[] = { "keep",    "paced", "paced-plain", "full",
 					     "resumed", "idle",  "hello" };
 
 	for (unsigned m = 0; m < sizeof(names) / sizeof(*names); m++)
@@ -419,10 +535,14 @@ static void wait_for_line(void)
 int main(int argc, char **argv)
 {
 	if (argc < 5 || atoi(argv[2]) <= 0 || atoi(argv[4]) <= 0) {
-		fputs("usage: tlsload MODE PORT PATH CONNECTIONS [SECONDS]\n", stderr);
+		fputs("usage: tlsload MODE PORT PATH CONNECTIONS [SECONDS [RATE]]\n",
+		      stderr);
 		return 2;
 	}
 	load.mode = mode_of(argv[1]);
+	load.rate = argc > 6 ? atof(argv[6]) : 0;
+	if (is_paced() && load.rate <= 0)
+		load_die(argv[1], "no rate");
 	load.to = (struct sockaddr_in){ .sin_family = AF_INET,
 					.sin_port = htons((uint16_t)atoi(argv[2])),
 					.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };

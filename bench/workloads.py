@@ -24,6 +24,7 @@ class Workload:
     by: str = "ends"          # the load: bench/ends.c, bench/tlsload.c or wrk
     routes: int = 0           # more routes than those of the templates
     tls: str = ""             # "front": with clients; "both": with the origin as well
+    rate = None               # a closed loop; see paced.py
 
     @property
     def stage(self):
@@ -61,8 +62,6 @@ MATRIX = [
              contestants=PROXIES, workers=2),
     Workload("routes", "100 B, 64 connections, the last of 10,000 routes", 64,
              manyroutes.last_path(10000), contestants=PROXIES, routes=10000),
-    Workload("tls-plain-64", "100 B, 64 connections, without TLS, load of the TLS workloads", 64,
-             how=("plain",), contestants=ALL_NAMES[:2], by="tlsload"),
     secure("tls-small-64", "TLS: 100 B, 64 connections", 64),
     secure("tls-small-512", "TLS: 100 B, 512 connections", 512),
     secure("tls-file-100k", "TLS: 100 KB file, 64 connections", 64, "/file/100k", behind="nginx"),
