@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""The examples of everyday cases, each started as it is, on other ports, and each line of
-examples/site.yaml: HTTPS with redirect, hosts, stickiness, a WebSocket, an event stream, an upload,
-memcached before an origin, who may do what, and a page when all servers are down."""
+"""The examples of everyday cases, each started as it is, on other ports. The whole site is in
+operators_site.py."""
 # asan
+import glob
 import http.server
 import os
 import re
 import shutil
 import socket
-import ssl
 import subprocess
 import threading
 import time
@@ -19,14 +18,11 @@ PATTERN = re.compile(r"127\.0\.0\.1:(\d+)")
 
 
 class Origin(http.server.BaseHTTPRequestHandler):
-    """Says who it is and what it was asked; /events streams, /chat/ upgrades, /upload/ counts."""
+    """Says who it is and what it was asked; /events streams, /chat/ upgrades."""
     protocol_version = "HTTP/1.1"
-    down = False
 
     def do_GET(self):
-        if Origin.down:
-            self.close_connection = True
-        elif self.path.startswith("/events"):
+        if self.path.startswith("/events"):
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Connection", "close")
@@ -49,19 +45,13 @@ class Origin(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
         else:
-            self.answer(0)
-
-    def do_PUT(self):
-        left = length = int(self.headers["Content-Length"])
-        while left > 0:
-            left -= len(self.rfile.read(min(left, 1 << 20)))
-        self.answer(length)
+            self.answer()
 
     do_HEAD = do_GET
 
-    def answer(self, length):
+    def answer(self):
         body = (f"{self.server.server_port} {self.command} {self.headers['Host']} {self.path} "
-                f"{length} {self.headers.get('X-Forwarded-For')} "
+                f"{self.headers.get('X-Forwarded-For')} "
                 f"{self.headers.get('X-User')}\n").encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -216,109 +206,23 @@ def cache(port, ports, memcached):
     program.stop()
 
 
-# --- the site -------------------------------------------------------------------
-
-def site_files(folder):
-    os.makedirs(folder, exist_ok=True)
-    subprocess.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "
-        "/CN=example.org -addext subjectAltName=DNS:example.org,DNS:*.example.org -keyout key "
-        "-out crt && cat crt key > site.pem && chmod 600 site.pem", shell=True, check=True, cwd=folder,
-        capture_output=True)
-    with open(os.path.join(folder, "users.htpasswd"), "w") as f:
-        f.write("ann:" + subprocess.run(["openssl", "passwd", "-6", "secret"], check=True,
-                                        capture_output=True, text=True).stdout)
-
-
-def site():
-    plain, secure, admin, a, b, c, shop, memcached = rig.free_ports(8)
-    folder = os.path.join(rig.TMP, "site")
-    site_files(folder)
-    backends = [origin(port) for port in (a, b, c, shop)]
-    rig.memcached(memcached)
-    program, _ = start("site", {9180: admin, 3001: a, 3002: b, 3003: c, 4001: shop,
-                                11211: memcached},
-                       **{"  - 80\n": f"  - 127.0.0.1:{plain}\n",
-                          "address: 443": f"address: 127.0.0.1:{secure}",
-                          "unix:/run/fairlead.sock": f"unix:{folder}/control.sock",
-                          "redirect: https }": f"redirect: {{ to: https, port: {secure} }} }}"})
-    with socket.create_connection(("127.0.0.1", memcached)) as s:
-        s.sendall(b"set page:known 0 0 5\r\n<b>2\n\r\n")
-        s.recv(100)
-
-    def curl(url, *more):
-        host = re.match("https?://([^/:]+)", url)[1]
-        scheme = url.split(":")[0]
-        port = secure if scheme == "https" else plain
-        url = url.replace(host, f"{host}:{port}", 1)
-        r = subprocess.run(["curl", "-s", "-i", "--max-time", "30", "--cacert",
-                            os.path.join(folder, "crt"), "--resolve",
-                            f"{host}:{port}:127.0.0.1", *more, url], capture_output=True)
-        rig.check(r.returncode == 0, lambda: f"{url}: {r}")
-        head, _, body = r.stdout.partition(b"\r\n\r\n")
-        if b" 100 " in head.split(b"\r\n")[0]:
-            head, _, body = body.partition(b"\r\n\r\n")
-        return rig.Answer(head, body)
-
-    answer = curl("http://example.org/x?y")
-    rig.check(answer.field("Location") == f"https://example.org:{secure}/x?y", answer.head)
-    answer = curl("https://www.example.org/x")
-    rig.check(answer.field("Location").startswith("https://example.org/x"), answer.head)
-    rig.check(answer.field("Strict-Transport-Security"), answer.head)
-    answer = curl("https://example.org/")
-    rig.check(answer.status == 200 and answer.field("X-Frame-Options") == "SAMEORIGIN" and
-              answer.field("X-Content-Type-Options") == "nosniff", answer.head)
-    cookie = re.search("(?i)set-cookie: (backend=[^;]+); .*Secure", answer.head)[1]
-    for _ in range(9):
-        again = curl("https://example.org/", "-b", cookie)
-        rig.check(again.body.split()[0] == answer.body.split()[0], "stickiness")
-    rig.check(curl("https://shop.example.org/").body.startswith(b"%d " % shop), "the shop")
-    rig.check(curl("https://example.org/pages/known").body == b"<b>2\n", "memcached")
-    rig.check(b" /pages/none " in curl("https://example.org/pages/none").body, "a miss")
-    rig.check(curl("https://example.org/internal/").status == 200, "/internal/ from inside")
-    rig.check(curl("https://example.org/admin/").status == 401, "/admin/ without a password")
-    rig.check(curl("https://example.org/admin/", "-u", "ann:wrong").status == 401, "a wrong one")
-    rig.check(curl("https://example.org/admin/", "-u", "ann:secret").status == 200, "the password")
-    rig.check(b"data: 1" in curl("https://example.org/events").body, "events")
-    statuses = [curl("https://example.org/login").status for _ in range(12)]
-    rig.check(statuses[0] == 200 and statuses[-1] == 429, f"/login: {statuses}")
-    rig.check(curl("https://example.org/upload/x").status == 405, "GET of /upload/")
-    large = os.path.join(folder, "large")
-    with open(large, "wb") as f:
-        f.truncate(100 << 20)
-    rig.check(b" %d " % (100 << 20) in curl("https://example.org/upload/x", "-T", large).body,
-              "an upload of 100 MiB")
-    rig.check(curl("https://example.org/upload/x", "-T", large, "-H",
-                   f"Content-Length: {2 << 30}", "--max-time", "5").status == 413, "2 GiB")
-    chat(secure, os.path.join(folder, "crt"))
-    log = rig.until(lambda: [line for line in open(os.path.join(rig.TMP, "access.log"))]
-                    if os.path.exists(os.path.join(rig.TMP, "access.log"))
-                    else open(os.path.join(os.getcwd(), "access.log")).readlines(), "the log")
-    rig.check('"request_id"' in log[-1], lambda: log[-1])
-    metrics = rig.get(admin, "/metrics").body
-    rig.check(b"fairlead_requests_total" in metrics, "metrics")
-    Origin.down = True
-    for backend in backends:
-        backend.shutdown()
-        backend.server_close()
-    answer = rig.becomes(lambda: curl("https://example.org/"), lambda r: r.status in (502, 503),
-                         "all servers are down")
-    rig.check(b"Back soon" in answer.body and answer.field("X-Frame-Options"), answer.head)
-    program.stop()
-
-
-def chat(port, ca):
-    context = ssl.create_default_context(cafile=ca)
-    with socket.create_connection(("127.0.0.1", port), rig.PATIENCE_S) as raw, \
-            context.wrap_socket(raw, server_hostname="example.org") as s:
-        s.sendall(b"GET /chat/ HTTP/1.1\r\nHost: example.org\r\nConnection: upgrade\r\n"
-                  b"Upgrade: websocket\r\n\r\n")
-        rig.check(b" 101 " in s.recv(4096), "no upgrade")
-        s.sendall(b"hello")
-        rig.check(s.recv(100) == b"HELLO", "the tunnel")
+def all_of_them():
+    """Each example has a row in docs/getting-started.md, and a test that starts it."""
+    with open(os.path.join(rig.ROOT, "docs/getting-started.md")) as f:
+        page = f.read()
+    tests = ""
+    for name in "sites", "examples", "acme", "siterig":
+        with open(os.path.join(rig.ROOT, f"tests/real/{name}.py")) as f:
+            tests += f.read()
+    for path in glob.glob(os.path.join(rig.ROOT, "examples/*.yaml")):
+        name = os.path.basename(path)
+        rig.check(f"(../examples/{name})" in page, f"docs/getting-started.md has no {name}")
+        rig.check(f'"{name[:-5]}"' in tests or f"examples/{name}" in tests,
+                  f"no test starts {name}")
 
 
 def main():
+    all_of_them()
     os.chdir(rig.TMP)
     port, a, b, memcached = rig.free_ports(4)
     ports = {8080: port, 6000: a, 6001: b, 11212: memcached}
@@ -332,7 +236,6 @@ def main():
     balancer(port, ports)
     maintenance(port, ports)
     cache(port, ports, memcached)
-    site()
 
 
 rig.main(main)
