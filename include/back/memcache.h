@@ -131,6 +131,10 @@ void memcache_free(struct memcache *m);
 void memcache_resolved(struct memcache *m, unsigned index,
 		       const struct config_address *addresses, unsigned n);
 
+/* The operator has given orders about servers: registry_entry.order. Keys of a server that is
+ * drained or down are misses. */
+void memcache_ordered(struct memcache *m);
+
 /* Sets the result of a health check. An address that the server does not have is ignored. */
 void memcache_probed(struct memcache *m, unsigned index, const struct config_address *address,
 		     bool up);

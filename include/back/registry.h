@@ -68,6 +68,11 @@
 enum server_status { SERVER_STATUS_UP, SERVER_STATUS_EJECTED, SERVER_STATUS_DOWN };
 const char *server_status_text(enum server_status status);
 
+/* What an operator has asked for by the admin API. DRAIN: no new requests as long as another server
+ * takes them. DOWN: none at all. Of memcached both mean that its keys are misses. */
+enum server_order { SERVER_ORDER_UP, SERVER_ORDER_DRAIN, SERVER_ORDER_DOWN };
+const char *server_order_text(enum server_order order);
+
 /* Why a server was ejected last: consecutive failures, failures among the requests of a
  * period (ejection.c), or (memcached) it could not be connected. */
 enum ejection_reason { REASON_NONE, REASON_CONSECUTIVE, REASON_RATE, REASON_UNREACHED };
@@ -88,6 +93,7 @@ struct registry_record {
 	uint64_t reason;          /* enum ejection_reason, of the last ejection */
 	uint64_t failures_n;      /* consecutive (REASON_CONSECUTIVE), or percent */
 	uint64_t eject_ms;        /* duration of the last ejection */
+	uint64_t weight;          /* that the worker gives the server */
 	uint64_t reported_status; /* the control thread's: the status it logged last */
 	struct phases *phases;    /* times of its requests; NULL: not counted */
 	/* Granted, and not yet collected by this worker. */
@@ -104,7 +110,9 @@ struct registry_entry {
 	uint64_t key;                  /* hash of name and address */
 	_Atomic uint32_t users;        /* workers that have entered it; 0: unused */
 	_Atomic bool published;        /* name and address are valid */
-	_Atomic bool drained; /* an operator has asked for no new requests: admin API */
+	/* Of the admin API, which tells the workers that one of them has changed. */
+	_Atomic uint8_t order;         /* enum server_order */
+	_Atomic uint64_t weight_order; /* registry_order_weight(); 0: none */
 	_Atomic uint32_t permits_used; /* in use or granted */
 	uint32_t phase_slot;           /* in registry->phases; valid if there are any */
 	char name[REGISTRY_NAME_MAX];
@@ -144,6 +152,28 @@ struct registry {
 #define REGISTRY_EACH(r, entry)                                              \
 	for (struct registry_entry *entry = atomic_load(&(r)->first); entry; \
 	     entry = atomic_load(&entry->next))
+
+/* Sets the weight in place of the configured one. It holds as long as the configured one stays the
+ * same, so a reload with another weight in the file wins. weight 0: as configured. */
+static inline void registry_order_weight(struct registry_entry *entry, uint32_t configured,
+					 uint32_t weight)
+{
+	atomic_store(&entry->weight_order,
+		     weight > 0 ? (uint64_t)configured << 32 | weight : 0);
+}
+
+/* The weight of a server with this configured one. */
+static inline uint32_t registry_weight(const struct registry_entry *entry, uint32_t configured)
+{
+	uint64_t order = entry ? atomic_load(&entry->weight_order) : 0;
+
+	return order > 0 && order >> 32 == configured ? (uint32_t)order : configured;
+}
+
+static inline enum server_order registry_order(const struct registry_entry *entry)
+{
+	return entry ? (enum server_order)atomic_load(&entry->order) : SERVER_ORDER_UP;
+}
 
 /* The record of that worker. */
 static inline struct registry_record *registry_record(const struct registry *r,

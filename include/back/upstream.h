@@ -96,6 +96,7 @@ struct lease_times {
 
 enum lease_failure {
 	LEASE_NO_SERVER,       /* no name of the upstream has an address */
+	LEASE_ORDERED_DOWN,    /* an operator has taken all servers down: registry_entry.order */
 	LEASE_REFUSED,         /* no server accepted the connection */
 	LEASE_FORBIDDEN,       /* … the last error was EACCES or EPERM */
 	LEASE_UNROUTABLE,      /* … there was no route to it */
@@ -188,8 +189,8 @@ struct upstream_stats *upstream_stats(struct upstream *u);
 bool upstream_resolved(struct upstream *u, unsigned index,
 		       const struct config_address *addresses, unsigned n);
 
-/* The operator has drained servers, or not any more: registry_entry.drained. */
-void upstream_drains_changed(struct upstream *u);
+/* The operator has given orders about servers: registry_entry.order and weight_order. */
+void upstream_ordered(struct upstream *u);
 
 /* Sets the result of a health check. An address that is no server's is ignored. */
 void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,

@@ -87,6 +87,10 @@ const struct proxy_header *client_proxy_header(const struct client *c);
 /* Asserts what holds between two steps in each state. */
 void client_check(const struct client *c);
 
+/* Closes the connection at once, in any state. An unfinished response is reset, and its user's
+ * stream_closed() follows. */
+void client_kill(struct client *c);
+
 /* Closes the connection at once. Requires that no request or response is in progress. */
 void client_evict(struct client *c);
 

@@ -41,6 +41,13 @@ struct client_timeouts {
 	uint32_t header_ms, idle_ms, send_ms, receive_ms;
 };
 
+/* A walk over all clients, the oldest first, with other work in between: clients may come and go
+ * meanwhile, and those that come are met as well. */
+struct front_walk {
+	struct list node;  /* on front->walks */
+	struct list *next; /* in front->all: the client that is met next; front->all itself: none */
+};
+
 /* What the clients of one worker share. */
 struct front {
 	struct tick *tick;
@@ -56,10 +63,12 @@ struct front {
 	struct slab clients;
 	struct list all;         /* every client that is not dead */
 	struct list idle;        /* clients between two requests, longest idle first */
+	struct list walks;       /* of struct front_walk */
 	struct list unused;      /* clients before their first request, also those that are not
 				    secured yet, oldest first */
 	struct head *scratch;    /* for the head or trailers of the current step */
 	bool draining;           /* every response has Connection: close */
+	bool closing;            /* front_close() was called */
 };
 
 /* Sets up slab and lists; the caller sets the other fields (quota, stats, events …). */
@@ -84,6 +93,16 @@ bool front_evict_idle(struct front *f);
 
 /* Closes every connection at once; an unfinished response is reset. */
 void front_close(struct front *f);
+
+/* A walk begins. It ends by front_walk_end(), also after its last client. */
+void front_walk_begin(struct front *f, struct front_walk *w);
+void front_walk_end(struct front_walk *w);
+
+/* The next client; NULL: there is none, at present. */
+struct client *front_walk_next(struct front *f, struct front_walk *w);
+
+/* A client leaves front->all: no walk may meet it. */
+void front_forget(struct front *f, struct client *c);
 
 /* No client is left. */
 static inline bool front_empty(const struct front *f)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include "base/slice.h"
@@ -32,6 +33,10 @@ size_t peer_text(const struct peer *p, char *text, size_t size);
 /* Writes "host:port", "[v6]:port" or "unix:PATH", NUL-terminated, cut if longer than
  * size; returns its length. */
 size_t sock_text(const struct sockaddr *sa, char *text, size_t size);
+
+/* A number that the kernel gives this socket and no other one until the next boot (SO_COOKIE); 0:
+ * it does not know it. */
+uint64_t sock_cookie(int fd);
 
 /* Same family and same address, port and scope, or same path. */
 bool sock_equal(const struct sockaddr *a, const struct sockaddr *b);

@@ -106,8 +106,8 @@ void proxy_change_logs(struct proxy *p, const struct access_set *logs);
  * the addresses: call it again later. */
 bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
 		    unsigned server, const struct config_address *addresses, unsigned n);
-/* registry_entry.drained of some servers has changed. */
-void proxy_drains_changed(struct proxy *p);
+/* Orders about some servers have changed: see registry_entry. */
+void proxy_ordered(struct proxy *p);
 
 void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
 		  unsigned server, const struct config_address *address, bool up);

@@ -419,7 +419,8 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 	if (named)
 		return named;
 	if (u->table.n == 1) {
-		*untried = !tried_has(&l->tried, server_at(u, 0)->id);
+		*untried = server_at(u, 0)->rank != RANK_NONE &&
+			   !tried_has(&l->tried, server_at(u, 0)->id);
 		return *untried && !server_full(server_at(u, 0)) ? server_at(u, 0) : NULL;
 	}
 	/* `tried` does not hold more than TRIED_MAX servers; tried_n counts them. */

@@ -76,7 +76,8 @@ struct memcache_server {
 	struct member member;
 	struct memcache *memcache;
 	enum server_state state;
-	bool probed_down; /* all of its addresses are down by the health check */
+	bool probed_down; /* all of its addresses are down by the health check, or by order */
+	bool ordered_down; /* the operator has asked for no requests: registry_entry.order */
 	unsigned address; /* index: that worked last, or is tried next */
 	unsigned address_n;
 	uint64_t retry_ms;   /* no connect before, unless there is no link */

@@ -49,6 +49,7 @@ static void update_probed_down(struct memcache_server *s)
 	s->probed_down = true;
 	for (unsigned i = 0; i < s->address_n; i++)
 		s->probed_down &= s->addresses[i].down;
+	s->probed_down |= s->ordered_down;
 }
 
 static void set_addresses(struct memcache_server *s, const struct config_address *addresses,
@@ -135,6 +136,27 @@ void memcache_probed(struct memcache *m, unsigned index, const struct config_add
 		server_reject_queue(s);
 }
 
+static void server_read_order(struct memcache_server *s)
+{
+	bool down = registry_order(s->member.registry_entry) != SERVER_ORDER_UP;
+
+	if (down == s->ordered_down)
+		return;
+	s->ordered_down = down;
+	update_probed_down(s);
+	if (!down)
+		s->retry_ms = 0;
+	server_report_status(s);
+	if (s->probed_down)
+		server_reject_queue(s);
+}
+
+void memcache_ordered(struct memcache *m)
+{
+	for (unsigned i = 0; i < m->table.n && !m->closing; i++)
+		server_read_order(memcache_server_at(m, i));
+}
+
 /* ---- servers -------------------------------------------------------------- */
 
 static struct list *buckets_new(uint32_t pipeline)
@@ -164,6 +186,7 @@ static struct memcache_server *server_new(struct memcache *m, struct slice name,
 		return NULL;
 	}
 	member_enter(&m->table, &s->member, slice_of(s->name), s->name, "");
+	s->ordered_down = registry_order(s->member.registry_entry) != SERVER_ORDER_UP;
 	return s;
 }
 
@@ -308,6 +331,7 @@ static void change_configure(struct memcache *m, struct memcache_change *c,
 		const struct config_server *named = &config->servers[i];
 
 		member->index = i;
+		stat_set(&member->record->weight, named->weight);
 		if (!named->unresolved || s->address_n == 0)
 			set_addresses(s, named->addresses, named->address_n);
 		if (!config->health.on)

@@ -11,6 +11,8 @@ static uint8_t rank_of(const struct server *s)
 {
 	unsigned unavailable = is_down(s) ? 2u : s->ejected;
 
+	if (s->order == SERVER_ORDER_DOWN)
+		return RANK_NONE;
 	return (uint8_t)(2 * unavailable + s->backup);
 }
 
@@ -27,9 +29,11 @@ static void server_uncount(struct server *s)
 
 	if (s->at == RANK_UNLISTED)
 		return;
-	u->groups[s->at / GROUP_SERVERS].ranks[s->rank] &= ~RANK_BIT(s);
-	ASSERT(u->rank_weights[s->rank] >= s->weight);
-	u->rank_weights[s->rank] -= s->weight;
+	if (s->rank != RANK_NONE) {
+		u->groups[s->at / GROUP_SERVERS].ranks[s->rank] &= ~RANK_BIT(s);
+		ASSERT(u->rank_weights[s->rank] >= s->weight);
+		u->rank_weights[s->rank] -= s->weight;
+	}
 	u->probed_up_n -= !s->probed_down;
 	u->ejected_n -= !s->probed_down && s->ejected;
 }
@@ -42,10 +46,21 @@ static void server_count(struct server *s)
 		return;
 	ASSERT(server_at(u, s->at) == s && !member_is_leaving(&s->member));
 	s->rank = rank_of(s);
-	u->groups[s->at / GROUP_SERVERS].ranks[s->rank] |= RANK_BIT(s);
-	u->rank_weights[s->rank] += s->weight;
+	if (s->rank != RANK_NONE) {
+		u->groups[s->at / GROUP_SERVERS].ranks[s->rank] |= RANK_BIT(s);
+		u->rank_weights[s->rank] += s->weight;
+	}
 	u->probed_up_n += !s->probed_down;
 	u->ejected_n += !s->probed_down && s->ejected;
+}
+
+void rank_set_order(struct server *s, enum server_order order)
+{
+	if (order == s->order)
+		return;
+	server_uncount(s);
+	s->order = (uint8_t)order;
+	server_count(s);
 }
 
 void rank_set_probed_down(struct server *s, bool down)
@@ -150,14 +165,18 @@ uint8_t rank_best(const struct upstream *u, const struct tried *tried)
 void rank_check(const struct upstream *u)
 {
 	uint64_t weights[RANKS] = { 0 };
-	uint32_t probed_up_n = 0, ejected_n = 0, bits = 0;
+	uint32_t probed_up_n = 0, ejected_n = 0, bits = 0, unused_n = 0;
 
 	for (unsigned i = 0; i < u->table.n; i++) {
 		const struct server *s = server_at(u, i);
 
 		ASSERT(s->at == i && s->rank == rank_of(s));
-		ASSERT(u->groups[i / GROUP_SERVERS].ranks[s->rank] & RANK_BIT(s));
-		weights[s->rank] += s->weight;
+		if (s->rank == RANK_NONE) {
+			unused_n++;
+		} else {
+			ASSERT(u->groups[i / GROUP_SERVERS].ranks[s->rank] & RANK_BIT(s));
+			weights[s->rank] += s->weight;
+		}
 		probed_up_n += !s->probed_down;
 		ejected_n += !s->probed_down && s->ejected;
 	}
@@ -166,6 +185,6 @@ void rank_check(const struct upstream *u)
 		for (unsigned g = 0; g < group_count(u->table.n); g++)
 			bits += (uint32_t)__builtin_popcountll(u->groups[g].ranks[rank]);
 	}
-	ASSERT(bits == u->table.n);
+	ASSERT(bits == u->table.n - unused_n);
 	ASSERT(probed_up_n == u->probed_up_n && ejected_n == u->ejected_n);
 }

@@ -5,6 +5,8 @@
  *   1  available backup            4  down
  *   2  ejected                     5  down, backup
  *
+ * A server that an operator has taken down has none: RANK_NONE.
+ *
  * A server is down because the health check says so, or because a connect to it failed less
  * than UPSTREAM_DOWN_MS ago; it is ejected by ejection.c.
  *
@@ -13,8 +15,8 @@
  * best rank without a look at the others: O(n / 64), and O(1) while the first group has some.
  *
  * Always holds (rank_check()): each server in upstream->table.members has a bit in one word, that
- * of its rank, and the upstream's counts are the sums over its servers. A server that is in
- * no set yet, or has left, is not counted.
+ * of its rank, unless it has none, and the upstream's counts are the sums over its servers. A
+ * server that is in no set yet, or has left, is not counted.
  *
  * Owner: the upstream. Limits: UPSTREAM_SERVERS_MAX. Errors: none; the groups are allocated
  * together with upstream->table.members. */
@@ -28,7 +30,7 @@
 #define RANKS 6
 #define RANK_EJECTED 2  /* this rank and above: ejected, or down */
 #define RANK_DOWN 4     /* this rank and above: down */
-#define RANK_NONE RANKS /* all servers were tried */
+#define RANK_NONE RANKS /* all servers were tried; of a server: it may not be used */
 
 #define RANK_UNLISTED UINT32_MAX /* server->at: in no set */
 
@@ -66,6 +68,9 @@ void rank_build(struct upstream *u);
 void rank_set_probed_down(struct server *s, bool down);
 
 void rank_set_ejected(struct server *s, bool ejected);
+
+/* What the operator has ordered. */
+void rank_set_order(struct server *s, enum server_order order);
 
 /* A connect failed, and: one succeeded. */
 void rank_connect_failed(struct server *s);

@@ -8,6 +8,19 @@
 #include "base/check.h"
 #include "base/hash.h"
 
+const char *server_order_text(enum server_order order)
+{
+	switch (order) {
+	case SERVER_ORDER_UP:
+		return "up";
+	case SERVER_ORDER_DRAIN:
+		return "drain";
+	case SERVER_ORDER_DOWN:
+		return "down";
+	}
+	return "?";
+}
+
 const char *server_status_text(enum server_status status)
 {
 	switch (status) {
@@ -180,7 +193,8 @@ static struct registry_entry *entry_reuse(struct registry *r)
 		entry_put_phases(entry);
 		memset(entry->records, 0, r->worker_n * sizeof(entry->records[0]));
 		atomic_store(&entry->permits_used, 0);
-		atomic_store(&entry->drained, false);
+		atomic_store(&entry->order, SERVER_ORDER_UP);
+		atomic_store(&entry->weight_order, 0);
 		return entry;
 	}
 	return NULL;

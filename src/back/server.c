@@ -14,7 +14,7 @@
 /* No new requests for it, if there is another server: its health check, or the operator. */
 static void server_set_down(struct server *s)
 {
-	bool down = s->health_down || s->drained;
+	bool down = s->health_down || s->order != SERVER_ORDER_UP;
 
 	if (down == s->probed_down)
 		return;
@@ -24,23 +24,44 @@ static void server_set_down(struct server *s)
 	server_set_status(s);
 }
 
-static void drains_read(struct upstream *u)
+static void orders_read(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->table.n; i++) {
 		struct server *s = server_at(u, i);
-		const struct registry_entry *entry = s->member.registry_entry;
 
-		s->drained = entry && atomic_load(&entry->drained);
+		rank_set_order(s, registry_order(s->member.registry_entry));
 		server_set_down(s);
 	}
 }
 
-void upstream_drains_changed(struct upstream *u)
+/* Returns true if the weight has changed: the ranks are to be built again. */
+static bool server_weigh(struct server *s)
 {
+	uint32_t configured = s->upstream->server_name[s->member.index].weight;
+	uint32_t weight = registry_weight(s->member.registry_entry, configured) *
+			  s->weight_factor;
+	bool changed = weight != s->weight;
+
+	s->weight = weight;
+	stat_set(&s->member.record->weight, weight);
+	return changed;
+}
+
+void upstream_ordered(struct upstream *u)
+{
+	bool weighed = false;
+
 	if (u->closing)
 		return;
-	drains_read(u);
+	for (unsigned i = 0; i < u->table.n; i++)
+		weighed |= server_weigh(server_at(u, i));
+	if (weighed) {
+		rank_build(u);
+		upstream_balance_build(u);
+	}
+	orders_read(u);
 	upstream_schedule_queue(u);
+	CHECK_STATE(upstream_check(u));
 }
 
 /* A new set of servers, and memory for its groups. */
@@ -173,11 +194,9 @@ static struct server *server_find(const struct upstream *u, const char *name,
 
 static void change_put(struct upstream_change *c, struct server *s, unsigned index)
 {
-	const struct server_name *server_name = &c->upstream->server_name[index];
-
 	s->member.index = index;
-	s->weight = server_name->weight * s->weight_factor;
-	s->backup = server_name->backup;
+	(void)server_weigh(s);
+	s->backup = c->upstream->server_name[index].backup;
 	server_change_add(&c->set, &s->member);
 }
 
@@ -254,7 +273,7 @@ static void change_commit(struct upstream_change *c)
 	free(u->groups);
 	u->groups = c->groups;
 	rank_build(u);
-	drains_read(u);
+	orders_read(u);
 	upstream_balance_build(u);
 	upstream_schedule_queue(u);
 	CHECK_STATE(upstream_check(u));
@@ -306,7 +325,7 @@ static void probe_results_forget(struct upstream *u)
 		if (!s->health_down)
 			continue;
 		s->health_down = false;
-		rank_set_probed_down(s, s->drained);
+		rank_set_probed_down(s, s->order != SERVER_ORDER_UP);
 		server_set_status(s);
 	}
 }

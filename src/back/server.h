@@ -19,7 +19,7 @@ struct server {
 	uint32_t open_n; /* origins connecting, leased or idle */
 	uint32_t leased_n;
 	uint32_t busy_n;        /* leases that have this server: connecting or ready */
-	uint32_t weight;        /* configured weight × weight_factor */
+	uint32_t weight;        /* configured or ordered weight × weight_factor */
 	uint32_t weight_factor; /* of this address (SRV weight), else 1 */
 	uint32_t permits;       /* collected by this worker and not yet used */
 	int64_t current;        /* smooth weighted round robin: its current weight */
@@ -28,9 +28,9 @@ struct server {
 	/* rank.c */
 	uint32_t at;              /* in upstream->servers; RANK_UNLISTED: in none */
 	uint8_t rank;             /* the set it is in */
-	bool probed_down;         /* health_down or drained */
+	bool probed_down;         /* health_down, or order */
 	bool health_down;         /* by the health check */
-	bool drained;             /* by the operator: registry_entry */
+	uint8_t order;            /* enum server_order, of the operator: registry_entry */
 	bool ejected;             /* ejection.c */
 	struct timer unreachable; /* armed: a connect failed not long ago */
 	uint32_t id;              /* in lease.tried; is not reused */

@@ -253,6 +253,14 @@ bool lease_place(struct upstream *u, struct lease *l)
 	return true;
 }
 
+/* There is no server that was not tried. If none was, there is none that may be used. */
+static void lease_fail_unplaced(struct lease *l)
+{
+	bool ordered = l->tried_n == 0 && !l->upstream->closing;
+
+	lease_fail(l, ordered ? LEASE_ORDERED_DOWN : (enum lease_failure)l->failure);
+}
+
 void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avoid,
 		    bool new_only, struct task *waiter)
 {
@@ -271,7 +279,7 @@ void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avo
 	if (u->table.n == 0)
 		lease_fail(l, LEASE_NO_SERVER);
 	else if (!lease_place(u, l))
-		lease_fail(l, LEASE_REFUSED);
+		lease_fail_unplaced(l);
 	CHECK_STATE(upstream_check(u));
 }
 
@@ -287,7 +295,7 @@ bool lease_place_queued(struct upstream *u, struct lease *l)
 	if (untried)
 		return s && lease_assign(u, s, l, u->queue_n);
 	queue_remove(l);
-	lease_fail(l, (enum lease_failure)l->failure);
+	lease_fail_unplaced(l);
 	return true;
 }
 

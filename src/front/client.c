@@ -198,7 +198,7 @@ static void conn_dead(struct conn *conn)
 	else
 		buf_put(c->proxy_header);
 	task_stop(&c->task); /* after closed(), which may have made the task runnable */
-	list_remove(&c->node);
+	front_forget(f, c);
 	stat_sub(&f->stats->connections, 1);
 	stat_add(&f->stats->received_bytes, conn->received);
 	stat_add(&f->stats->sent_bytes, conn->sent);

@@ -20,11 +20,14 @@ void front_init(struct front *f)
 	list_init(&f->all);
 	list_init(&f->idle);
 	list_init(&f->unused);
+	list_init(&f->walks);
 }
 
 void front_done(struct front *f)
 {
 	ASSERT(list_empty(&f->all));
+	while (list_pop(&f->walks))
+		; /* they are given up: the worker ends */
 	slab_done(&f->clients);
 }
 
@@ -100,15 +103,53 @@ bool front_evict_idle(struct front *f)
 	return true;
 }
 
+void client_kill(struct client *c)
+{
+	/* A truncated response must not look complete. */
+	bool truncated = c->http1.stream.task ||
+			 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
+
+	if (c->conn.state != CONN_DEAD)
+		client_close(c, truncated ? CONN_RESET : CONN_NOW, 0);
+}
+
 void front_close(struct front *f)
 {
-	LIST_EACH(&f->all, node) {
-		struct client *c = LIST_ITEM(node, struct client, node);
-		/* A truncated response must not look complete. */
-		bool truncated = c->http1.stream.task ||
-				 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
+	f->closing = true;
+	LIST_EACH(&f->all, node)
+		client_kill(LIST_ITEM(node, struct client, node));
+}
 
-		if (c->conn.state != CONN_DEAD)
-			client_close(c, truncated ? CONN_RESET : CONN_NOW, 0);
+/* ---- walks ------------------------------------------------------------------ */
+
+void front_walk_begin(struct front *f, struct front_walk *w)
+{
+	list_init(&w->node);
+	list_append(&f->walks, &w->node);
+	w->next = f->all.next;
+}
+
+void front_walk_end(struct front_walk *w)
+{
+	list_remove(&w->node);
+}
+
+struct client *front_walk_next(struct front *f, struct front_walk *w)
+{
+	struct client *c = w->next == &f->all ? NULL : LIST_ITEM(w->next, struct client, node);
+
+	if (c)
+		w->next = c->node.next;
+	return c;
+}
+
+void front_forget(struct front *f, struct client *c)
+{
+	LIST_EACH(&f->walks, node) {
+		struct front_walk *w = LIST_ITEM(node, struct front_walk, node);
+
+		if (w->next == &c->node)
+			w->next = c->node.next;
 	}
+	list_remove(&c->node);
 }

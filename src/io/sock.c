@@ -45,6 +45,14 @@ void peer_from(struct peer *p, const struct sockaddr_storage *ss)
 	}
 }
 
+uint64_t sock_cookie(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) == 0 ? cookie : 0;
+}
+
 bool sock_equal(const struct sockaddr *a, const struct sockaddr *b)
 {
 	struct sockaddr_in x, y;

@@ -168,6 +168,8 @@ static enum ending ending_of_lease(const struct lease *l)
 	switch ((enum lease_failure)l->failure) {
 	case LEASE_NO_SERVER:
 		return ENDING_NO_SERVER;
+	case LEASE_ORDERED_DOWN:
+		return ENDING_ORDERED_DOWN;
 	case LEASE_REFUSED:
 		return ENDING_ORIGIN_REFUSED;
 	case LEASE_FORBIDDEN:

@@ -477,7 +477,7 @@ static void stream_closed(struct stream *down)
 	struct exchange *x = CONTAINER(down->task, struct exchange, task);
 
 	relay_correct_sent(&x->relay);
-	exchange_release(x, ENDING_SHUT_DOWN);
+	exchange_release(x, x->client->front->closing ? ENDING_SHUT_DOWN : ENDING_KILLED);
 }
 
 static void client_closed(struct client *c)

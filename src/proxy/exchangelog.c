@@ -101,7 +101,8 @@ void exchange_count(struct exchange *x)
 static bool has_failed(int status, enum ending ending)
 {
 	return status == 0 || status >= 500 || ending_status(ending) >= 500 ||
-	       ending == ENDING_CLIENT_SLOW || ending == ENDING_SHUT_DOWN;
+	       ending == ENDING_CLIENT_SLOW || ending == ENDING_SHUT_DOWN ||
+	       ending == ENDING_KILLED;
 }
 
 static void entry_write(struct exchange *x, const struct access_entry *e)

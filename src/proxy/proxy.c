@@ -379,13 +379,15 @@ bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstr
 	return true;
 }
 
-void proxy_drains_changed(struct proxy *p)
+void proxy_ordered(struct proxy *p)
 {
 	LIST_EACH(&p->services, node) {
-		struct upstream *u = LIST_ITEM(node, struct service, node)->upstream;
+		struct service *s = LIST_ITEM(node, struct service, node);
 
-		if (u)
-			upstream_drains_changed(u);
+		if (s->upstream)
+			upstream_ordered(s->upstream);
+		if (s->memcache)
+			memcache_ordered(s->memcache);
 	}
 }
 

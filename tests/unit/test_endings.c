@@ -158,6 +158,26 @@ static void test_no_address(void **state)
 	proxyrig_close(&r);
 }
 
+/* An operator has taken all servers down: 503, and none is tried. */
+static void test_ordered_down(void **state)
+{
+	struct proxyrig r;
+
+	(void)state;
+	proxyrig_open(&r, &(struct proxyrig_options){ .seed = 1 });
+	for (unsigned i = 0; i < r.config->upstream_n; i++)
+		REGISTRY_EACH(r.registries[i], entry)
+			atomic_store(&entry->order, SERVER_ORDER_DOWN);
+	proxy_ordered(&r.proxy);
+	proxycase_assert_response(&r, proxycase_request(&r, GET("/length/3")), 503,
+				  "error=destination_unavailable");
+	proxycase_assert_ending(&r, ENDING_ORDERED_DOWN);
+	proxycase_assert_response(&r, proxycase_request(&r, GET("/cache/foo")), 404, "");
+	proxycase_assert_ending(&r, ENDING_CACHE_MISS);
+	assert_int_equal(r.requests, 0);
+	proxyrig_close(&r);
+}
+
 /* A failed connect: the error type says what is to blame: us, the network, or the server. */
 static void test_connect_errors(void **state)
 {
@@ -658,6 +678,7 @@ static void test_all_reached(void **state)
 	static const uint8_t elsewhere[] = {
 		ENDING_UNAUTHORIZED, ENDING_VERIFIER_BUSY, /* test_basicauth.c */
 		ENDING_AUTH_FAILED, /* test_authrequest.c */
+		ENDING_KILLED, /* test_connections.c */
 	};
 
 	(void)state;
@@ -672,6 +693,7 @@ static void test_all_reached(void **state)
 
 static const struct CMUnitTest others[] = {
 	PROXYCASE_TEST(test_no_address),
+	PROXYCASE_TEST(test_ordered_down),
 	PROXYCASE_TEST(test_connect_errors),
 	PROXYCASE_TEST(test_paths),
 	PROXYCASE_TEST(test_proxy_protocol),

@@ -116,6 +116,7 @@ static const struct sandbox_attempt allowed[] = {
 	CALL(setsockopt, -1, SOL_SOCKET, SO_LINGER, 0, 0),
 	CALL(getsockname, -1, 0, 0),
 	CALL(getsockopt, -1, IPPROTO_TCP, TCP_INFO, 0, 0),
+	CALL(getsockopt, -1, SOL_SOCKET, SO_COOKIE, 0, 0),
 	CALL(ioctl, -1, SIOCOUTQ, 0),
 	CALL(shutdown, -1, 0),
 	CALL(poll, 0, 0, 0),

@@ -355,8 +355,8 @@ static void set_drained(struct upstreamrig *h, const char *name, bool drained)
 {
 	REGISTRY_EACH(h->upstream->table.registry, entry)
 		if (strcmp(entry->name, name) == 0)
-			atomic_store(&entry->drained, drained);
-	upstream_drains_changed(h->upstream);
+			atomic_store(&entry->order, drained ? SERVER_ORDER_DRAIN : SERVER_ORDER_UP);
+	upstream_ordered(h->upstream);
 }
 
 /* The operator's word and the health check's: one of both suffices. */
@@ -379,6 +379,133 @@ static void drained(struct upstreamrig *h)
 	assert_false(upstream_has_spare(h->upstream, &tried));
 	upstream_probed(h->upstream, 1, &b, true);
 	assert_true(upstream_has_spare(h->upstream, &tried));
+}
+
+static struct registry_entry *entry_of(const struct upstreamrig *h, const char *name)
+{
+	REGISTRY_EACH(h->upstream->table.registry, entry)
+		if (strcmp(entry->name, name) == 0)
+			return entry;
+	return NULL;
+}
+
+static void order_state(struct upstreamrig *h, const char *name, enum server_order order)
+{
+	atomic_store(&entry_of(h, name)->order, (uint8_t)order);
+	upstream_ordered(h->upstream);
+}
+
+/* A server that is down is not used, not even as the last one; a request that waits fails when it
+ * cannot wait for any. */
+static void ordered_down(struct upstreamrig *h)
+{
+	struct waiter holds, waits, fails;
+
+	h->config.requests = 1;
+	h->config.balance = (enum config_balance)simrig_draw(&h->rig, CONFIG_HASH + 1);
+	upstreamrig_start(h);
+	order_state(h, "a", SERVER_ORDER_DOWN);
+	waiter_lease(h, &holds);
+	waiter_wait_ready(h, &holds);
+	assert_string_equal(lease_server(&holds.lease), "b");
+	waiter_lease(h, &waits);
+	assert_int_equal(waits.lease.state, LEASE_WAITING);
+	order_state(h, "b", SERVER_ORDER_DOWN);
+	waiter_wait_failed(h, &waits, LEASE_ORDERED_DOWN);
+	upstream_return(&waits.lease, false);
+	waiter_lease(h, &fails);
+	waiter_wait_failed(h, &fails, LEASE_ORDERED_DOWN);
+	upstream_return(&fails.lease, false);
+	/* What it has is completed. */
+	assert_int_equal(holds.lease.state, LEASE_READY);
+	upstream_return(&holds.lease, true);
+	order_state(h, "a", SERVER_ORDER_DRAIN);
+	waiter_lease(h, &holds);
+	waiter_wait_ready(h, &holds);
+	assert_string_equal(lease_server(&holds.lease), "a");
+	upstream_return(&holds.lease, true);
+	order_state(h, "b", SERVER_ORDER_UP);
+	waiter_lease(h, &holds);
+	waiter_wait_ready(h, &holds);
+	assert_string_equal(lease_server(&holds.lease), "b");
+	upstream_return(&holds.lease, true);
+}
+
+static void test_ordered_down(void **state)
+{
+	(void)state;
+	upstreamrig_each_seed(2, ordered_down);
+}
+
+static void ordered_down_alone(struct upstreamrig *h)
+{
+	struct waiter fails;
+
+	upstreamrig_start(h);
+	order_state(h, "a", SERVER_ORDER_DOWN);
+	waiter_lease(h, &fails);
+	waiter_wait_failed(h, &fails, LEASE_ORDERED_DOWN);
+	upstream_return(&fails.lease, false);
+	order_state(h, "a", SERVER_ORDER_UP);
+	waiter_lease(h, &fails);
+	waiter_wait_ready(h, &fails);
+	upstream_return(&fails.lease, true);
+}
+
+static void test_ordered_down_alone(void **state)
+{
+	(void)state;
+	upstreamrig_each_seed(1, ordered_down_alone);
+}
+
+static unsigned first_of_40(struct upstreamrig *h)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 40; i++) {
+		struct waiter w;
+
+		waiter_lease(h, &w);
+		waiter_wait_ready(h, &w);
+		n += strcmp(lease_server(&w.lease), "a") == 0;
+		upstream_return(&w.lease, true);
+	}
+	return n;
+}
+
+/* An ordered weight takes effect at once, holds over a reload of the same weight, and gives way to
+ * another one in the file. */
+static void ordered_weight(struct upstreamrig *h)
+{
+	struct registry_entry *a;
+
+	upstreamrig_start(h);
+	a = entry_of(h, "a");
+	assert_int_equal(first_of_40(h), 20);
+	registry_order_weight(a, 1, 3);
+	upstream_ordered(h->upstream);
+	assert_int_equal(first_of_40(h), 30);
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	assert_int_equal(first_of_40(h), 30);
+	assert_int_equal(registry_record(h->upstream->table.registry, a, 0)->weight, 3);
+	h->servers[0].weight = 4;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	assert_int_equal(first_of_40(h), 32);
+	registry_order_weight(a, 4, 0);
+	upstream_ordered(h->upstream);
+	assert_int_equal(first_of_40(h), 32);
+	/* While it is in no rank, too. */
+	order_state(h, "a", SERVER_ORDER_DOWN);
+	registry_order_weight(a, 4, 1);
+	upstream_ordered(h->upstream);
+	order_state(h, "a", SERVER_ORDER_UP);
+	assert_int_equal(first_of_40(h), 20);
+}
+
+static void test_ordered_weight(void **state)
+{
+	(void)state;
+	upstreamrig_each_seed(2, ordered_weight);
 }
 
 static void test_drained(void **state)
@@ -780,6 +907,9 @@ int main(void)
 		cmocka_unit_test(test_avoid_tried),
 		cmocka_unit_test(test_spare),
 		cmocka_unit_test(test_drained),
+		cmocka_unit_test(test_ordered_down),
+		cmocka_unit_test(test_ordered_down_alone),
+		cmocka_unit_test(test_ordered_weight),
 		cmocka_unit_test(test_no_head_of_line_blocking),
 		cmocka_unit_test(test_avoided_before_waiting),
 		cmocka_unit_test(test_request_deadline),

@@ -1,12 +1,12 @@
-/* The admin address: /metrics in Prometheus' text format, /healthz, and the status page. Runs on
- * the control thread, so it takes no time of a worker.
+/* The admin address: /metrics in Prometheus' text format, /healthz, the status page, and the admin
+ * API. Runs on the control thread, so it takes no time of a worker.
  *
  * Limit: ADMIN_CLIENTS connections. A new connection at the limit evicts the connection
  * that has been idle longest, or, if none is idle, aborts the one whose response has
  * taken longest.
  *
- * A response of /metrics is written in chunks, one per run of the task, round-robin among
- * its readers: a slow or large /metrics does not delay /healthz.
+ * A long response, as of /metrics, is written in chunks, one per run of the task, round-robin
+ * among its readers: a slow or large one does not delay /healthz.
  *
  * Owner: the control thread. */
 #ifndef RUN_WORKER_ADMIN_H
@@ -32,8 +32,9 @@ struct admin {
 	struct quota clients;
 	struct worker_stats stats; /* of its own connections; not exported */
 	struct head request;
-	struct list metrics_responses; /* those that can write their next chunk */
+	struct list chunks;        /* long responses that can write their next chunk */
 	struct task task;              /* writes the chunks */
+	unsigned text_n; /* of responses in progress: see apiconfiguration.c */
 };
 
 /* Takes over the listening socket. The fields up to `draining` are set. */

@@ -27,6 +27,8 @@ struct workers {
 	struct quota clients, descriptors, handshakes;
 	struct limits limits;
 	struct mailbox *control; /* of the control thread */
+	struct list listings;    /* of the admin API, in progress: run/worker/listing.h */
+	unsigned listing_n;
 	struct worker *all;      /* options->workers of them */
 	/* Called on the control thread. */
 	void (*started)(struct worker *w);             /* w->error: it failed */
@@ -56,8 +58,8 @@ struct worker {
 	struct mail shorten_wanted; /* from the control thread */
 	struct mail rearm_wanted;   /* from the control thread */
 	_Atomic bool rearm_posted;
-	struct mail drains_changed; /* from the control thread */
-	_Atomic bool drains_posted;
+	struct mail ordered;        /* from the control thread: see orders.h */
+	_Atomic bool ordered_posted;
 	struct mail evict_wanted;   /* from another worker, which needs descriptors */
 	_Atomic bool evict_posted;
 	struct mail client_evict_wanted; /* from another worker, which is at the client limit */

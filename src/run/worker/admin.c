@@ -3,42 +3,16 @@
 #include <stdlib.h>
 
 #include "adminapi.h"
-#include "http/date.h"
+#include "chunks.h"
 #include "http/forward.h"
 #include "scrape.h"
 #include "statuspage.h"
-
-/* Size of a chunk of /metrics: some hundred lines. */
-#define METRICS_CHUNK_BYTES 49152
 
 static const char text_type[] = "text/plain";
 static const char json_type[] = "application/json";
 static const char metrics_type[] = "text/plain; version=0.0.4";
 
-/* A response of /metrics in progress. */
-struct metrics_response {
-	struct scrape scrape;
-	struct admin *admin;
-	struct stream *stream;
-	struct task task; /* run on events of the stream */
-	struct list node; /* in admin->metrics_responses, unless the connection has no space */
-	bool keep_alive;  /* keep the connection open afterwards */
-};
-
 /* ---- short responses ------------------------------------------------------ */
-
-/* Writes a head with the date, and leaves space for a body of this length. */
-static void write_head(struct admin *a, struct stream *s, struct field_block *b,
-		       const struct forward_reply *r, size_t body_bytes)
-{
-	struct forward_reply reply = *r;
-	char date[DATE_TEXT_MAX];
-
-	date_text(date, a->tick->wall_ms);
-	reply.date = slice_of(date);
-	stream_begin_block(s, b, forward_reply_max(&reply) + body_bytes);
-	forward_reply(&b->sink, &reply);
-}
 
 static void admin_send(struct admin *a, struct stream *s, struct forward_reply *r,
 		       struct slice body, bool head)
@@ -49,7 +23,7 @@ static void admin_send(struct admin *a, struct stream *s, struct forward_reply *
 	r->has_body = true;
 	r->length = body.len;
 	r->close = !keep;
-	write_head(a, s, &b, r, body.len);
+	admin_write_head(a, s, &b, r, body.len);
 	if (stream_send_message(s, &b, head ? SLICE("") : body))
 		stream_finish(s, keep);
 	else
@@ -65,18 +39,46 @@ static void admin_respond(struct admin *a, struct stream *s, int status, const c
 		   slice_of(text), head);
 }
 
+/* Responds with the head of a long response only: its body takes the time of a GET. */
+static void head_respond(struct admin *a, struct stream *s, struct slice type, int minor)
+{
+	bool chunked = minor > 0, keep = chunked && stream_discard_body(s);
+	struct field_block b;
+
+	admin_write_head(a, s, &b,
+			 &(struct forward_reply){ .status = 200,
+						  .content_type = type,
+						  .chunked = chunked,
+						  .close = !keep },
+			 0);
+	if (stream_send_head(s, &b, FRAMING_NONE, 0))
+		stream_finish(s, keep);
+	else
+		stream_abort(s, STREAM_INCOMPLETE);
+}
+
 static void api_respond(struct admin *a, struct stream *s, const struct client *c,
 			const struct head *h)
 {
 	char text[ADMIN_API_BYTES];
 	struct admin_api_response r = { .json = text };
+	bool head = h->method == METHOD_HEAD;
 
 	admin_api(a, c, h, &r);
+	if (r.chunks && head) {
+		head_respond(a, s, r.chunks->type, h->minor);
+		r.chunks->source->free(r.chunks);
+		return;
+	}
+	if (r.chunks) {
+		chunks_begin(r.chunks, a, s, h->minor);
+		return;
+	}
 	admin_send(a, s,
 		   &(struct forward_reply){ .status = r.status,
 					    .content_type = slice_of(json_type),
 					    .allow = slice_of(r.allow) },
-		   slice_of(text), h->method == METHOD_HEAD);
+		   slice_of(text), head);
 }
 
 static void page_respond(struct admin *a, struct stream *s, bool head)
@@ -89,150 +91,50 @@ static void page_respond(struct admin *a, struct stream *s, bool head)
 		   status_page(), head);
 }
 
-/* ---- /metrics, in chunks -------------------------------------------------- */
+/* ---- /metrics --------------------------------------------------------------- */
 
-/* Returns its stream. */
-static struct stream *metrics_free(struct metrics_response *r)
+struct metrics {
+	struct chunks chunks;
+	struct scrape scrape;
+};
+
+static struct metrics *metrics_of(struct chunks *c)
 {
-	struct stream *s = r->stream;
-
-	stream_release(s);
-	task_stop(&r->task);
-	list_remove(&r->node);
-	scrape_close(&r->scrape);
-	free(r);
-	return s;
+	return CONTAINER(c, struct metrics, chunks);
 }
 
-static struct metrics_response *metrics_of(const struct stream *s)
+static enum chunks_next metrics_read(struct chunks *c, char *room, size_t size, size_t *n)
 {
-	return CONTAINER(s->task, struct metrics_response, task);
+	return scrape_read(&metrics_of(c)->scrape, room, size, n) ? CHUNK_MORE : CHUNK_END;
 }
 
-static void metrics_abort(struct metrics_response *r)
+static void metrics_free(struct chunks *c)
 {
-	stream_abort(metrics_free(r), STREAM_INCOMPLETE);
+	scrape_close(&metrics_of(c)->scrape);
+	free(metrics_of(c));
 }
 
-static void stream_closed(struct stream *s)
+static void metrics_respond(struct admin *a, struct stream *s, bool by_worker,
+			    const struct head *h)
 {
-	metrics_free(metrics_of(s));
-}
+	static const struct chunks_source source = { metrics_read, metrics_free };
+	struct metrics *m;
 
-static void metrics_schedule(struct admin *a, struct metrics_response *r)
-{
-	if (list_empty(&r->node))
-		list_append(&a->metrics_responses, &r->node);
-	tick_run(a->tick, &a->task);
-}
-
-/* False: out of memory. */
-static bool metrics_write_chunk(struct admin *a, struct metrics_response *r, bool *more)
-{
-	struct buf *b = buf_new(io_bufs(a->tick->loop), METRICS_CHUNK_BYTES);
-	struct piece p;
-	size_t n;
-
-	if (!b)
-		return false;
-	*more = scrape_read(&r->scrape, b->data, METRICS_CHUNK_BYTES, &n);
-	b->end = (uint32_t)n;
-	p = (struct piece){ b, b->data, (uint32_t)n };
-	if (n > 0)
-		return stream_send(r->stream, &p);
-	buf_put(b);
-	return true;
-}
-
-/* Without space it waits: metrics_step() is called when there is some. */
-static void metrics_write(struct admin *a, struct metrics_response *r)
-{
-	bool keep = r->keep_alive, more = true;
-
-	if (stream_space(r->stream) == 0) {
-		stream_await_space(r->stream);
+	if (h->method == METHOD_HEAD) {
+		head_respond(a, s, slice_of(metrics_type), h->minor);
 		return;
 	}
-	if (!metrics_write_chunk(a, r, &more) ||
-	    (!more && !stream_send_end(r->stream, NULL)))
-		metrics_abort(r);
-	else if (more)
-		metrics_schedule(a, r);
-	else
-		stream_finish(metrics_free(r), keep);
-}
-
-static void metrics_step(struct task *task)
-{
-	struct metrics_response *r = CONTAINER(task, struct metrics_response, task);
-
-	if (r->stream->state == STREAM_CLOSED)
-		return; /* stream_closed() follows */
-	if (!stream_responsive(r->stream)) {
-		metrics_abort(r);
-		return;
-	}
-	metrics_schedule(r->admin, r);
-	stream_wait(r->stream, false);
-}
-
-/* Writes one chunk of the first response in the list, then schedules itself for the next.
- * The tick runs a task that schedules itself only a few times before it polls for I/O
- * again. */
-static void metrics_task(struct task *task)
-{
-	struct admin *a = CONTAINER(task, struct admin, task);
-	struct list *node = list_pop(&a->metrics_responses);
-
-	if (node)
-		metrics_write(a, LIST_ITEM(node, struct metrics_response, node));
-	if (!list_empty(&a->metrics_responses))
-		tick_run(a->tick, &a->task);
-}
-
-static bool metrics_send_head(struct admin *a, struct stream *s, bool chunked, bool keep,
-			      bool head)
-{
-	struct field_block b;
-
-	write_head(a, s, &b,
-		   &(struct forward_reply){ .status = 200,
-					    .content_type = slice_of(metrics_type),
-					    .chunked = chunked,
-					    .close = !keep },
-		   0);
-	return stream_send_head(s, &b,
-				head      ? FRAMING_NONE
-				: chunked ? FRAMING_CHUNKED
-					  : FRAMING_CLOSE,
-				0);
-}
-
-static void metrics_begin(struct admin *a, struct stream *s, bool by_worker, bool chunked,
-			  bool head)
-{
-	bool keep = chunked && stream_discard_body(s);
-	struct metrics_response *r = head ? NULL : calloc(1, sizeof(*r));
-
-	if ((!r && !head) || !metrics_send_head(a, s, chunked, keep, head)) {
-		free(r);
+	m = calloc(1, sizeof(*m));
+	if (!m) {
 		stream_abort(s, STREAM_INCOMPLETE);
 		return;
 	}
-	if (head) {
-		stream_finish(s, keep);
-		return;
-	}
-	r->admin = a;
-	r->stream = s;
-	task_init(&r->task, metrics_step);
-	r->keep_alive = keep;
-	list_init(&r->node);
-	scrape_open(&r->scrape, a->shared->config_versions->current, a->workers,
+	m->chunks.source = &source;
+	m->chunks.type = slice_of(metrics_type);
+	m->chunks.status = 200;
+	scrape_open(&m->scrape, a->shared->config_versions->current, a->workers,
 		    a->worker_n, by_worker);
-	stream_use(s, &r->task);
-	metrics_schedule(a, r);
-	stream_wait(s, false);
+	chunks_begin(&m->chunks, a, s, h->minor);
 }
 
 /* ---- requests ------------------------------------------------------------- */
@@ -247,7 +149,6 @@ static void admin_head_received(struct client *c, struct stream *s, struct head 
 	bool plain = h->query.len <= 1;
 	bool head = h->method == METHOD_HEAD;
 	bool allowed = head || h->method == METHOD_GET;
-	bool chunked = h->minor > 0;
 
 	stream_begin_body(s, h->framing, h->length);
 	if (slice_starts(h->path, SLICE("/api/")))
@@ -259,7 +160,7 @@ static void admin_head_received(struct client *c, struct stream *s, struct head 
 	else if (metrics && !by_worker && !plain)
 		admin_respond(a, s, 400, "/metrics or /metrics?by=worker\n", head);
 	else if (metrics)
-		metrics_begin(a, s, by_worker, chunked, head);
+		metrics_respond(a, s, by_worker, h);
 	else if (page)
 		page_respond(a, s, head);
 	else if (a->draining)
@@ -278,7 +179,7 @@ static void admin_head_refused(struct client *c, struct stream *s, enum fault fa
 static const struct client_events client_events = {
 	.head_received = admin_head_received,
 	.head_refused = admin_head_refused,
-	.stream_closed = stream_closed,
+	.stream_closed = chunks_closed,
 };
 
 /* ---- connections ---------------------------------------------------------- */
@@ -312,7 +213,7 @@ static void admin_evict(struct admin *a)
 	if (first->state == CLIENT_BUSY) {
 		/* Aborts at once, without waiting for unsent bytes. */
 		first->http1.stream.timed_out = true;
-		metrics_abort(metrics_of(&first->http1.stream));
+		chunks_abort(chunks_of(&first->http1.stream));
 	} else {
 		client_evict(first);
 	}
@@ -334,8 +235,8 @@ void admin_start(struct admin *a, int fd)
 
 	/* Evicted connections count until the end of the tick. */
 	quota_init(&a->clients, ADMIN_CLIENTS + 4 * LISTENER_ARMED);
-	list_init(&a->metrics_responses);
-	task_init(&a->task, metrics_task);
+	list_init(&a->chunks);
+	task_init(&a->task, chunks_write_next);
 	f->tick = a->tick;
 	f->events = &client_events;
 	f->owner = a;

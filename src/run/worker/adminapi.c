@@ -1,53 +1,132 @@
 #include "adminapi.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/errorlog.h"
-#include "drains.h"
-#include "http/emit.h"
+#include "base/ip.h"
 #include "http/path.h"
+#include "json.h"
+#include "orders.h"
 #include "run/version.h"
 
-#define NAME_BYTES 512
-
-/* ---- JSON ------------------------------------------------------------------- */
-
-static void json_string(struct emit *e, const char *text)
+void api_fail(struct admin_api_response *r, int status, const char *text)
 {
-	static const char digits[] = "0123456789abcdef";
+	struct emit e = { r->json, r->json + ADMIN_API_BYTES - 1, false };
 
-	emit_slice(e, SLICE("\""));
-	for (; *text; text++) {
-		unsigned char b = (unsigned char)*text;
-		char escape[6] = { '\\', 'u', '0', '0', digits[b >> 4], digits[b & 15] };
-
-		if (b >= 0x20 && b < 0x7f && b != '"' && b != '\\')
-			emit_slice(e, (struct slice){ text, 1 });
-		else
-			emit_slice(e, (struct slice){ escape, sizeof(escape) });
-	}
-	emit_slice(e, SLICE("\""));
-}
-
-static void json_member(struct emit *e, const char *before, const char *value)
-{
-	emit_slice(e, slice_of(before));
-	json_string(e, value);
-}
-
-static void json_number(struct emit *e, const char *before, uint64_t n)
-{
-	emit_slice(e, slice_of(before));
-	emit_number(e, n);
-}
-
-static void fail(struct admin_api_response *r, int status, const char *text)
-{
+	json_member(&e, "{\"error\":", slice_of(text));
+	emit_slice(&e, SLICE("}\n"));
+	ASSERT(!e.overflow);
+	*e.at = '\0';
 	r->status = status;
-	snprintf(r->json, ADMIN_API_BYTES, "{\"error\":\"%s\"}\n", text);
+}
+
+/* ---- names and numbers --------------------------------------------------------- */
+
+bool api_name(struct slice text, char name[API_NAME_BYTES])
+{
+	long n = text.len < API_NAME_BYTES ? path_decode(name, text, false) : -1;
+
+	if (n > 0)
+		name[n] = '\0';
+	return n > 0 && !memchr(name, '\0', (size_t)n);
+}
+
+bool api_query_next(struct slice *rest, struct slice *name, char value[API_NAME_BYTES])
+{
+	const char *end, *is;
+	struct slice pair;
+
+	if (rest->len <= 1)
+		return false;
+	*rest = slice_after(*rest, 1);
+	end = memchr(rest->ptr, '&', rest->len);
+	pair = (struct slice){ rest->ptr, end ? (size_t)(end - rest->ptr) : rest->len };
+	*rest = slice_after(*rest, pair.len);
+	is = memchr(pair.ptr, '=', pair.len);
+	*name = (struct slice){ pair.ptr, is ? (size_t)(is - pair.ptr) : pair.len };
+	value[0] = '\0';
+	if (is && !api_name(slice_after(pair, name->len + 1), value))
+		value[0] = '\0';
+	return true;
+}
+
+bool api_number(const char *text, uint64_t max, uint64_t *n)
+{
+	*n = 0;
+	for (; *text >= '0' && *text <= '9' && *n <= max; text++) {
+		*n = *n * 10 + (uint64_t)(*text - '0');
+		if (text[1] == '\0')
+			return *n <= max;
+	}
+	return false;
+}
+
+/* ---- who may do what ----------------------------------------------------------- */
+
+static bool is_local(const struct peer *p)
+{
+	static const unsigned char one[16] = { [15] = 1 };
+
+	return p->family == AF_UNIX || (p->family == AF_INET && p->addr[0] == 127) ||
+	       (p->family == AF_INET6 && memcmp(p->addr, one, sizeof(one)) == 0);
+}
+
+/* The host of HOST:PORT, without the brackets of an IPv6 address. */
+static struct slice host_of(struct slice authority)
+{
+	const char *colon = memrchr(authority.ptr, ':', authority.len);
+	const char *bracket = memrchr(authority.ptr, ']', authority.len);
+
+	if (authority.len > 0 && authority.ptr[0] == '[' && bracket)
+		return (struct slice){ authority.ptr + 1, (size_t)(bracket - authority.ptr) - 1 };
+	return (struct slice){ authority.ptr,
+			       colon ? (size_t)(colon - authority.ptr) : authority.len };
+}
+
+/* No name that somebody else may point to this machine. */
+static bool host_is_ours(const struct api_request *q)
+{
+	struct slice host = host_of(q->head->authority);
+	struct ip ip;
+
+	return q->client->peer.family == AF_UNIX || host.len == 0 || ip_parse(&ip, host) ||
+	       slice_equal_nocase(host, SLICE("localhost"));
+}
+
+static bool is_near(const struct api_request *q, struct admin_api_response *r)
+{
+	const struct head *h = q->head;
+
+	if (!is_local(&q->client->peer))
+		api_fail(r, 403, "this is for clients on this machine");
+	else if (head_find_name(h, SLICE("Via")) ||
+		 head_find_name(h, SLICE("Forwarded")) ||
+		 head_find_name(h, SLICE("X-Forwarded-For")))
+		api_fail(r, 403, "this is not for requests that a proxy forwards");
+	else
+		return true;
+	return false;
+}
+
+bool api_may_read(const struct api_request *q, struct admin_api_response *r)
+{
+	if (!is_near(q, r))
+		return false;
+	if (host_is_ours(q))
+		return true;
+	api_fail(r, 403, "the host must be an IP address or localhost");
+	return false;
+}
+
+bool api_may_change(const struct api_request *q, struct admin_api_response *r)
+{
+	if (!is_near(q, r))
+		return false;
+	if (!head_find_name(q->head, SLICE("Origin")))
+		return true;
+	api_fail(r, 403, "changes are not for web pages");
+	return false;
 }
 
 /* ---- GET /api/status -------------------------------------------------------- */
@@ -63,32 +142,33 @@ static void put_drained(void *owner, const char *upstream,
 	struct drained_writer *w = owner;
 	struct emit *e = w->emit;
 
-	/* Three strings with each octet escaped, the end of the object. */
-	if (e->end - e->at < 6 * (64 + REGISTRY_NAME_MAX + SOCK_TEXT_MAX) + 128) {
+	/* Three strings, the rest of the object, and what follows it. */
+	if (e->end - e->at < JSON_STRING_MAX(64 + REGISTRY_NAME_MAX + SOCK_TEXT_MAX) + 160) {
 		w->left_out++;
 		return;
 	}
-	json_member(e, w->n++ > 0 ? ",{\"upstream\":" : "{\"upstream\":", upstream);
-	json_member(e, ",\"server\":", server->name);
-	json_member(e, ",\"address\":", server->address);
+	json_member(e, w->n++ > 0 ? ",{\"upstream\":" : "{\"upstream\":", slice_of(upstream));
+	json_member(e, ",\"server\":", slice_of(server->name));
+	json_member(e, ",\"address\":", slice_of(server->address));
+	json_member(e, ",\"state\":", slice_of(server_order_text(registry_order(server))));
 	emit_slice(e, SLICE("}"));
 }
 
-static void status_respond(struct admin *a, struct admin_api_response *r)
+static void status_get(const struct api_request *q, struct admin_api_response *r)
 {
+	struct admin *a = q->admin;
 	struct emit e = { r->json, r->json + ADMIN_API_BYTES - 1, false };
 	struct drained_writer w = { .emit = &e };
 	const struct config_version *version = a->shared->config_versions->current;
 
-	json_member(&e, "{\"version\":", FAIRLEAD_VERSION);
+	json_member(&e, "{\"version\":", SLICE(FAIRLEAD_VERSION));
 	json_number(&e, ",\"pid\":", (uint64_t)getpid());
 	json_number(&e, ",\"workers\":", a->worker_n);
 	json_number(&e, ",\"upstreams\":", version->config->upstream_n);
 	json_number(&e, ",\"routes\":", version->config->route_n);
-	emit_slice(&e, a->draining ? SLICE(",\"draining\":true")
-				   : SLICE(",\"draining\":false"));
+	json_flag(&e, ",\"draining\":", a->draining);
 	emit_slice(&e, SLICE(",\"drained_servers\":["));
-	drains_each(version, put_drained, &w);
+	orders_each(version, put_drained, &w);
 	json_number(&e, "],\"drained_servers_left_out\":", w.left_out);
 	emit_slice(&e, SLICE("}\n"));
 	ASSERT(!e.overflow);
@@ -96,93 +176,61 @@ static void status_respond(struct admin *a, struct admin_api_response *r)
 	r->status = 200;
 }
 
-/* ---- PUT /api/upstreams/NAME/servers/SERVER --------------------------------- */
+/* ---- all resources ------------------------------------------------------------- */
 
-static bool is_local(const struct peer *p)
+static const struct resource {
+	struct slice path; /* with a "/" at its end: what follows is part of the request */
+	const char *allow;
+	void (*get)(const struct api_request *q, struct admin_api_response *r);
+	void (*put)(const struct api_request *q, struct admin_api_response *r);
+	void (*delete)(const struct api_request *q, struct admin_api_response *r);
+} resources[] = {
+	{ SLICE("/api/status"), "GET, HEAD", status_get, NULL, NULL },
+	{ SLICE("/api/configuration"), "GET, HEAD", api_configuration_get, NULL, NULL },
+	{ SLICE("/api/upstreams"), "GET, HEAD", api_upstreams_get, NULL, NULL },
+	{ SLICE("/api/upstreams/"), "GET, HEAD, PUT", api_upstreams_get, api_server_put, NULL },
+	{ SLICE("/api/connections"), "GET, HEAD", api_connections_get, NULL, NULL },
+	{ SLICE("/api/log"), "GET, HEAD, PUT", api_log_get, api_log_put, NULL },
+	{ SLICE("/api/connections/"), "DELETE", NULL, NULL, api_connection_delete },
+};
+
+static const struct resource *resource_find(struct slice path)
 {
-	static const unsigned char one[16] = { [15] = 1 };
+	for (size_t i = 0; i < COUNT(resources); i++) {
+		const struct resource *found = &resources[i];
+		bool begins = found->path.ptr[found->path.len - 1] == '/';
 
-	return p->family == AF_UNIX || (p->family == AF_INET && p->addr[0] == 127) ||
-	       (p->family == AF_INET6 && memcmp(p->addr, one, sizeof(one)) == 0);
-}
-
-/* False: malformed, or too long. */
-static bool name_decode(struct slice text, char name[NAME_BYTES])
-{
-	long n = text.len < NAME_BYTES ? path_decode(name, text, false) : -1;
-
-	if (n > 0)
-		name[n] = '\0';
-	return n > 0 && !memchr(name, '\0', (size_t)n);
-}
-
-/* UPSTREAM/servers/SERVER */
-static bool target_split(struct slice rest, char upstream[NAME_BYTES],
-			 char server[NAME_BYTES])
-{
-	static const struct slice between = SLICE("/servers/");
-	const char *at = memmem(rest.ptr, rest.len, between.ptr, between.len);
-	size_t n = at ? (size_t)(at - rest.ptr) : 0;
-
-	return at && name_decode((struct slice){ rest.ptr, n }, upstream) &&
-	       name_decode(slice_after(rest, n + between.len), server);
-}
-
-static void server_respond(struct admin *a, const struct client *c, const struct head *h,
-			   struct slice rest, struct admin_api_response *r)
-{
-	bool drain = slice_equal(h->query, SLICE("?state=drain"));
-	char upstream[NAME_BYTES], server[NAME_BYTES], peer[SOCK_TEXT_MAX];
-	unsigned n;
-
-	if (!drain && !slice_equal(h->query, SLICE("?state=up"))) {
-		fail(r, 400, "write ?state=drain or ?state=up");
-	} else if (!is_local(&c->peer)) {
-		fail(r, 403, "changes are for clients on this machine");
-	} else if (head_find_name(h, SLICE("Origin"))) {
-		fail(r, 403, "changes are not for web pages");
-	} else if (head_find_name(h, SLICE("Via")) ||
-		   head_find_name(h, SLICE("Forwarded")) ||
-		   head_find_name(h, SLICE("X-Forwarded-For"))) {
-		fail(r, 403, "changes are not for requests that a proxy forwards");
-	} else if (!target_split(rest, upstream, server)) {
-		fail(r, 404, "write /api/upstreams/NAME/servers/SERVER");
-	} else {
-		n = drains_set(a, upstream, server, drain);
-		if (n == 0) {
-			fail(r, 404, "no HTTP upstream of this name has such a server");
-			return;
-		}
-		peer_text(&c->peer, peer, sizeof(peer));
-		errorlog_put(EVENT_ADMIN_CHANGE,
-			     "upstream %s: server %s is %s, by the admin API from %s",
-			     upstream, server, drain ? "drained" : "used again", peer);
-		r->status = 200;
-		snprintf(r->json, ADMIN_API_BYTES, "{\"state\":\"%s\",\"servers\":%u}\n",
-			 drain ? "drain" : "up", n);
+		if (begins ? slice_starts(path, found->path) : slice_equal(path, found->path))
+			return found;
 	}
+	return NULL;
 }
 
 void admin_api(struct admin *a, const struct client *c, const struct head *h,
 	       struct admin_api_response *r)
 {
-	static const struct slice upstreams = SLICE("/api/upstreams/");
-	bool reads = h->method == METHOD_GET || h->method == METHOD_HEAD;
+	const struct resource *found = resource_find(h->path);
+	struct api_request q = { a, c, h, { NULL, 0 } };
+	void (*respond)(const struct api_request *q, struct admin_api_response *r) = NULL;
 
 	r->allow = "";
-	if (slice_equal(h->path, SLICE("/api/status"))) {
-		if (reads) {
-			status_respond(a, r);
-			return;
-		}
-		r->allow = "GET, HEAD";
-		fail(r, 405, "GET or HEAD");
-	} else if (!slice_starts(h->path, upstreams)) {
-		fail(r, 404, "/api/status or /api/upstreams/NAME/servers/SERVER");
-	} else if (h->method == METHOD_PUT) {
-		server_respond(a, c, h, slice_after(h->path, upstreams.len), r);
-	} else {
-		r->allow = "PUT";
-		fail(r, 405, "PUT");
+	if (!found) {
+		api_fail(r, 404,
+			 "/api/status, /api/configuration, /api/upstreams, "
+			 "/api/connections or /api/log");
+		return;
 	}
+	q.rest = slice_after(h->path, found->path.len);
+	if (h->method == METHOD_GET || h->method == METHOD_HEAD)
+		respond = found->get;
+	else if (h->method == METHOD_PUT)
+		respond = found->put;
+	else if (h->method == METHOD_DELETE)
+		respond = found->delete;
+	if (respond) {
+		respond(&q, r);
+		return;
+	}
+	r->allow = found->allow;
+	api_fail(r, 405, found->allow);
 }

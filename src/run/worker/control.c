@@ -14,6 +14,7 @@
 #include "base/errorlog.h"
 #include "base/pattern.h"
 #include "expiry.h"
+#include "listing.h"
 #include "loops.h"
 #include "losses.h"
 #include "monitors.h"
@@ -388,6 +389,7 @@ static int init_shared(struct control *c)
 	s->options = c->options;
 	s->config_versions = &c->config_versions;
 	s->control = &c->tick.mailbox;
+	list_init(&s->listings);
 	s->started = worker_started;
 	s->ended = worker_ended;
 	s->prepared = worker_config_prepared;
@@ -508,6 +510,7 @@ static void control_done(struct control *c)
 		rules_close();
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
+	listings_discard(&c->shared);
 	/* Versions are freed below, not by the remaining ticks. */
 	c->tick.trim_owner = NULL;
 	monitors_done(&c->monitors);

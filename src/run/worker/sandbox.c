@@ -113,6 +113,8 @@ static const struct arg_rule arg_rules[] = {
 	/* How much the peer has acknowledged. */
 	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, IPPROTO_TCP, 2, TCP_INFO },
 	{ SCMP_SYS(ioctl), 1, UINT32_MAX, SIOCOUTQ, 0, 0 },
+	/* The ids of connections in the admin API. */
+	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_COOKIE },
 	/* A message on standard error without waiting (base/diagnostics). */
 	{ SCMP_SYS(pwritev2), 0, UINT32_MAX, STDERR_FILENO, 0, 0 },
 	{ SCMP_SYS(sendto), 0, UINT32_MAX, STDERR_FILENO, 0, 0 },

@@ -42,6 +42,7 @@ bool scrape_step_upstream(struct scrape *s, const struct metric_family *f);
 bool scrape_step_latency(struct scrape *s, const struct metric_family *f);
 bool scrape_step_server(struct scrape *s, const struct metric_family *f);
 bool scrape_step_server_drained(struct scrape *s, const struct metric_family *f);
+bool scrape_step_server_weight(struct scrape *s, const struct metric_family *f);
 bool scrape_step_server_state(struct scrape *s, const struct metric_family *f);
 
 /* The server at s->upstream and s->position; NULL: the upstream has no more, or there is none. */

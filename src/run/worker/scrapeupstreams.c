@@ -158,7 +158,28 @@ bool scrape_step_server_drained(struct scrape *s, const struct metric_family *f)
 	if (!is_in_use(s, entry))
 		return next_entry(s);
 	begin_server(s, entry);
-	exposition_count(&s->e, atomic_load(&entry->drained));
+	exposition_count(&s->e, atomic_load(&entry->order) != SERVER_ORDER_UP);
+	return next_entry(s);
+}
+
+/* Workers give a server the same weight, but for a moment after it was changed. */
+bool scrape_step_server_weight(struct scrape *s, const struct metric_family *f)
+{
+	const struct registry_entry *entry = has_upstream(s) ? entry_at(s) : NULL;
+	uint64_t weight = 0;
+
+	(void)f;
+	if (!entry)
+		return next_registry(s);
+	if (!is_in_use(s, entry))
+		return next_entry(s);
+	for (unsigned w = scrape_first_worker(s); w < scrape_end_worker(s) && weight == 0; w++) {
+		const struct registry_record *record = record_of(s, entry, w);
+
+		weight = record ? stat_read(&record->weight) : 0;
+	}
+	begin_server(s, entry);
+	exposition_count(&s->e, weight);
 	return next_entry(s);
 }
 
