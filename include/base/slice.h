@@ -42,6 +42,13 @@ static inline bool slice_starts(struct slice s, struct slice prefix)
 	       (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+/* The same but for ASCII case. */
+static inline bool slice_starts_nocase(struct slice s, struct slice prefix)
+{
+	return s.len >= prefix.len &&
+	       slice_equal_nocase((struct slice){ s.ptr, prefix.len }, prefix);
+}
+
 /* The slice without its first n bytes; n <= s.len. */
 static inline struct slice slice_after(struct slice s, size_t n)
 {

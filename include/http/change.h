@@ -9,6 +9,9 @@
  *
  * Later changes win: what adds, sets or removes a field undoes earlier ones of the same name.
  *
+ * CGI (RFC 3875 4.1.18) and its like read "X_User" as "X-User". So a request goes on without the
+ * received fields that are alike to one that is set or removed: field_changes_hide().
+ *
  * Owner: the worker's scratch; names and values must be valid until the head is written. Limits:
  * FIELD_CHANGES_MAX changes, FIELD_CHANGES_TEXT bytes in `text`. Errors: a change too many is not
  * made, and its function says so. Pure. */
@@ -26,7 +29,7 @@ enum field_change_kind {
 	FIELD_ADD,     /* appends a field */
 	FIELD_SET,     /* removes all fields of the name, and appends one */
 	FIELD_REMOVE,  /* removes all fields of the name */
-	FIELD_REPLACE, /* replaces the value of one received field */
+	FIELD_REPLACE, /* replaces the value of one received field, also of one that was added */
 };
 
 struct field_change {
@@ -61,6 +64,13 @@ const char *field_change_fault(struct slice name, bool request);
 /* True: the text can be the value of a field (RFC 9110 5.5): no control character but HTAB, nothing
  * blank at its ends. */
 bool field_value_valid(struct slice value);
+
+/* True: to CGI and its like both names are the same: equal but for case, and for characters that
+ * are neither letters nor digits. */
+bool field_names_alike(struct slice a, struct slice b);
+
+/* Of a request: true: a received field of this name does not go on. `c` may be NULL. */
+bool field_changes_hide(const struct field_changes *c, struct slice name);
 
 /* The most bytes that the changes add; NULL: none. */
 static inline size_t field_changes_max(const struct field_changes *c)

@@ -104,6 +104,11 @@ void fetch_await_space(struct fetch *f);
 void fetch_send(struct fetch *f, struct piece *p);
 void fetch_send_end(struct fetch *f, const struct head *trailers);
 
+/* The values of the Set-Cookie fields of `split_cookie` and `sticky` that belong to the final head
+ * with this status, which was read and not taken yet. They are written to `texts`; empty: none. */
+void fetch_cookies(const struct fetch *f, int status, char texts[2][COOKIE_TEXT_MAX],
+		   struct slice values[2]);
+
 /* True: the end of the request was queued for the server whose response is read. */
 bool fetch_sent(const struct fetch *f);
 

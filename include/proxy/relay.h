@@ -47,6 +47,7 @@ struct relay {
 	struct fetch *fetch;   /* the same, if it takes the request's body; NULL: none does */
 	struct log_record *record; /* of the exchange; NULL: nobody asks for it */
 	struct request_times times;
+	const struct config_rules *rules; /* of the route, for trailers; NULL: none */
 	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
 	uint64_t body_bytes;   /* of the request, read */
 	uint64_t body_max;     /* see config_body_max() */

@@ -21,7 +21,4 @@ bool variable_value(enum variable id, struct slice argument, const struct reques
 bool variable_is_ambiguous(enum variable id, struct slice argument,
 			   const struct request_view *v);
 
-/* True: to CGI and WSGI both names of fields are the same. */
-bool field_names_alike(struct slice a, struct slice b);
-
 #endif

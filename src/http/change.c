@@ -107,6 +107,30 @@ bool field_value_valid(struct slice value)
 	return slice_trim(value).len == value.len;
 }
 
+static char folded_char(char c)
+{
+	return OCTET_IS_ALNUM(c) ? (char)(c | 0x20) : '-';
+}
+
+bool field_names_alike(struct slice a, struct slice b)
+{
+	if (a.len != b.len)
+		return false;
+	for (size_t i = 0; i < a.len; i++)
+		if (folded_char(a.ptr[i]) != folded_char(b.ptr[i]))
+			return false;
+	return true;
+}
+
+bool field_changes_hide(const struct field_changes *c, struct slice name)
+{
+	for (const struct field_change *f = c ? c->of : NULL; c && f < c->of + c->n; f++)
+		if ((f->kind == FIELD_SET || f->kind == FIELD_REMOVE) &&
+		    field_names_alike(f->name, name))
+			return true;
+	return false;
+}
+
 /* ---- the sink ------------------------------------------------------------------ */
 
 static struct change_sink *changing(struct sink *s)
@@ -204,7 +228,8 @@ static void change_end(struct sink *sink)
 	enter(s);
 	for (const struct field_change *f = c->of; f < c->of + c->n; f++)
 		if (appends(f))
-			s->inner->ops->field(s->inner, f->name, f->value);
+			s->inner->ops->field(s->inner, f->name,
+					     value_replaced(c, f->value));
 	s->inner->ops->end(s->inner);
 	leave(s);
 }

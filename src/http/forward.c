@@ -62,6 +62,15 @@ static bool own_field(const struct forward_field *own, unsigned n, struct slice 
 	return false;
 }
 
+/* Of requests: CGI reads other spellings as the same field. */
+static bool own_field_alike(const struct forward_field *own, unsigned n, struct slice name)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (field_names_alike(own[i].name, name))
+			return true;
+	return false;
+}
+
 static void own_fields(struct sink *s, const struct forward_field *own, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -89,10 +98,10 @@ static bool request_field_goes_on(const struct head *h, const struct field *f,
 {
 	const struct forwarding *forwarding = r->forwarding;
 
-
 	if (f->per_hop || f->header == HEADER_HOST || !forwarding_keeps(forwarding, f) ||
 	    (f->header == HEADER_MAX_FORWARDS && h->forwards_limited) ||
-	    own_field(r->own, r->own_n, f->name))
+	    own_field_alike(r->own, r->own_n, f->name) ||
+	    field_changes_hide(r->changes, f->name))
 		return false;
 	/* An HTTP/1.0 client cannot be sent a 100 (RFC 9110 10.1.1). */
 	return f->header != HEADER_EXPECT || h->minor > 0;

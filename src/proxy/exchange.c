@@ -6,6 +6,7 @@
 #include "handshakelog.h"
 #include "http/path.h"
 #include "proxy/action.h"
+#include "proxy/identity.h"
 #include "proxy/rule.h"
 #include "reply.h"
 #include "view.h"
@@ -250,8 +251,10 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
-	if (x->route)
+	if (x->route) {
 		x->relay.body_max = config_body_max(x->generation->config, x->route);
+		x->relay.rules = x->route->rules;
+	}
 	if (v.view.undecided)
 		exchange_fail(x, ENDING_MATCH_UNDECIDED);
 	else if (x->route && x->route->rules)
@@ -332,7 +335,10 @@ static void rules_decide(struct exchange *x)
 {
 	struct rule_page page;
 
-	if (rules_page(x, x->proxy->response.status, false, &page))
+	/* The connection must be kept for the next message of NTLM and Negotiate, and the page
+	 * would cut the origin's body, with which the connection closes. */
+	if (!identity_challenged(&x->proxy->response) &&
+	    rules_page(x, x->proxy->response.status, false, &page))
 		exchange_replace(x, &page);
 	else
 		relay_go_on(&x->relay, rules_response(x, &x->proxy->response));

@@ -176,20 +176,29 @@ static bool needs_cookie(const struct fetch *f, uint64_t server)
 	       !(not_tried && upstream_sticks(f->request.upstream, f->request.hash));
 }
 
+void fetch_cookies(const struct fetch *f, int status, char texts[2][COOKIE_TEXT_MAX],
+		   struct slice values[2])
+{
+	uint64_t server = lease_sticky(&f->attempt->lease);
+	bool final = status >= 200 || status == 101;
+
+	values[0] = values[1] = SLICE("");
+	if (final && f->place.name)
+		values[0] = cookie_of_place(texts[0], &f->place, f->secure);
+	if (final && needs_cookie(f, server))
+		values[1] = cookie_of_server(texts[1], &f->request.config->sticky, server,
+					     f->secure);
+}
+
 static bool send_head(struct source *s, struct stream *down, const struct head *h,
 		      struct forward_response *r)
 {
 	const struct fetch *f = fetch_of(s);
-	uint64_t server = lease_sticky(&f->attempt->lease);
 	char texts[2][COOKIE_TEXT_MAX];
 	struct field_block b;
 
 	r->via = f->request.config->via;
-	if ((h->status >= 200 || h->status == 101) && f->place.name)
-		r->set_cookies[0] = cookie_of_place(texts[0], &f->place, f->secure);
-	if ((h->status >= 200 || h->status == 101) && needs_cookie(f, server))
-		r->set_cookies[1] = cookie_of_server(texts[1], &f->request.config->sticky,
-						     server, f->secure);
+	fetch_cookies(f, h->status, texts, r->set_cookies);
 	stream_begin_block(down, &b, forward_response_max(h, r));
 	forward_response(&b.sink, h, r);
 	return stream_send_head(down, &b, r->framing, r->length);

@@ -1,5 +1,6 @@
 #include "proxy/relay.h"
 
+#include "proxy/trailers.h"
 #include "reply.h"
 
 /* The diagram of relay.h: the states that may follow each state. */
@@ -78,6 +79,7 @@ static void forward_body(struct relay *r)
 			forward_body_piece(r, &p);
 			break;
 		case BODY_TRAILERS:
+			trailers_hide(scratch, r->rules, r->record, true);
 			fetch_send_end(r->fetch, scratch);
 			stream_end_trailers(r->down);
 			return;
@@ -347,6 +349,7 @@ static void relay_body(struct relay *r)
 				break;
 			return;
 		case BODY_TRAILERS:
+			trailers_hide(scratch, r->rules, r->record, false);
 			if (!end_response_body(r, scratch)) {
 				relay_fail(r, ENDING_NO_MEMORY);
 				return;

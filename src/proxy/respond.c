@@ -13,9 +13,10 @@ static bool send_reply(struct exchange *x, struct reply *r)
 
 	r->proxy = x->proxy;
 	h->status = r->status;
-	h->field_n = 0;
-	if (!r->changes_begun)
+	if (!r->changes_begun) {
+		h->field_n = 0;
 		field_changes_begin(c);
+	}
 	rules_change_response(x, h, c);
 	relay_whole(&x->relay, reply_source(r), c->n > 0 ? c : NULL);
 	relay_drop_source(&x->relay);
@@ -101,6 +102,28 @@ static void keep_fields(const struct head *h, struct field_changes *c)
 	}
 }
 
+/* The head that rules see has the fields that were kept, and no other ones. */
+static void put_kept_fields(struct head *h, const struct field_changes *kept)
+{
+	h->field_n = 0;
+	for (unsigned i = 0; i < kept->n; i++)
+		h->fields[h->field_n++] = (struct field){ .name = kept->of[i].name,
+							  .value = kept->of[i].value,
+							  .header = HEADER_OTHER };
+}
+
+/* The fetch would have sent them with the response. */
+static void add_cookies(struct field_changes *c, const struct slice values[2])
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct slice value = { c->text.at, values[i].len };
+
+		emit_slice(&c->text, values[i]);
+		if (value.len > 0 && !c->text.overflow)
+			field_add(c, SLICE("Set-Cookie"), value);
+	}
+}
+
 /* Reads what has arrived of a response's body: if that is all, its connection can be used again. */
 static void discard_response(struct exchange *x, const struct head *h)
 {
@@ -136,9 +159,16 @@ void exchange_replace(struct exchange *x, const struct rule_page *page)
 {
 	struct reply r = { .ending = ENDING_COMPLETE, .changes_begun = true };
 	const char *server = source_server(x->relay.source);
+	struct head *h = &x->proxy->response;
+	struct slice cookies[2] = { SLICE(""), SLICE("") };
+	char texts[2][COOKIE_TEXT_MAX];
 
-	keep_fields(&x->proxy->response, &x->proxy->changes);
-	discard_response(x, &x->proxy->response);
+	if (x->relay.fetch)
+		fetch_cookies(x->relay.fetch, h->status, texts, cookies);
+	keep_fields(h, &x->proxy->changes);
+	discard_response(x, h);
+	put_kept_fields(h, &x->proxy->changes);
+	add_cookies(&x->proxy->changes, cookies);
 	if (!page_put(x, page, &r)) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;

@@ -1,5 +1,6 @@
 #include "route/variable.h"
 
+#include "http/change.h"
 #include "http/path.h"
 #include "pieces.h"
 
@@ -198,23 +199,6 @@ long variable_expand(const struct template *t, const struct request_view *v, cha
 }
 
 /* ---- several values ------------------------------------------------------------ */
-
-static char normal_char(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return (char)(c + 32);
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
-}
-
-bool field_names_alike(struct slice a, struct slice b)
-{
-	if (a.len != b.len)
-		return false;
-	for (size_t i = 0; i < a.len; i++)
-		if (normal_char(a.ptr[i]) != normal_char(b.ptr[i]))
-			return false;
-	return true;
-}
 
 static bool queries_differ(struct slice name, const struct request_view *v)
 {

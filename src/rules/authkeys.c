@@ -77,11 +77,14 @@ static void name_read(struct config_reader *r, const struct node *n, bool reques
 		};
 }
 
-/* `request`: the fields are those of a request. */
+/* `request`: the fields are those of a request. An empty list is none, also where a list would be
+ * inherited. */
 static void names_read(struct config_reader *r, const struct node *list, bool request,
 		       const char *form, struct auth_names *names)
 {
-	if (!children_check(r, list, NODE_LIST, AUTH_NAMES_MAX, form))
+	bool none = list->kind == NODE_LIST && list->child_n == 0;
+
+	if (none || !children_check(r, list, NODE_LIST, AUTH_NAMES_MAX, form))
 		return;
 	for (const struct node *n = list->children; n; n = n->next)
 		name_read(r, n, request, names);
@@ -143,8 +146,6 @@ const void *auth_request_read(struct config_reader *r, const struct node *n,
 
 static void print_names(FILE *out, const char *key, const struct auth_names *names)
 {
-	if (names->n == 0)
-		return;
 	print_indent(out, ACTION_DEPTH + 1);
 	fprintf(out, "%s: [", key);
 	for (unsigned i = 0; i < names->n; i++)
@@ -161,7 +162,8 @@ void auth_request_print(FILE *out, const struct config *c, const void *options)
 	print_indent(out, ACTION_DEPTH + 1);
 	print_text(out, "upstream", slice_of(c->upstreams[a->proxy.upstream].name));
 	print_section(out, &auth_request_section, a, ACTION_DEPTH + 1, PROTOCOL_ANY);
-	print_names(out, "fields", &a->sent);
+	if (!a->sends_all)
+		print_names(out, "fields", &a->sent);
 	print_names(out, "request_fields", &a->request_fields);
 	print_names(out, "response_fields", &a->response_fields);
 }

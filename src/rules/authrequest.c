@@ -371,16 +371,11 @@ static bool answer_add(const struct auth_work *w, const struct auth_names *names
 	return true;
 }
 
-/* Removes what the client has sent under these names. */
-static bool claims_remove(const struct head *h, const struct auth_names *names,
-			  struct field_changes *c)
+/* Removes what the client has sent under these names, in any spelling. */
+static bool claims_remove(const struct auth_names *names, struct field_changes *c)
 {
 	for (unsigned i = 0; i < names->n; i++)
 		if (!field_remove(c, names->of[i]))
-			return false;
-	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
-		if (is_one_of(f->name, names->of, names->n) &&
-		    name_index(names, f->name) < 0 && !field_remove(c, f->name))
 			return false;
 	return true;
 }
@@ -391,7 +386,8 @@ static bool auth_request_request(const struct rule_use *u,
 {
 	const struct config_auth_request *a = u->options;
 
-	if (claims_remove(view->head, &a->request_fields, c->fields) &&
+	(void)view;
+	if (claims_remove(&a->request_fields, c->fields) &&
 	    answer_add(rule_work(u), &a->request_fields, false, c->fields))
 		return true;
 	exchange_fail(u->exchange, ENDING_AUTH_FAILED);
@@ -409,6 +405,14 @@ static void auth_request_response(const struct rule_use *u,
 	answer_add(rule_work(u), &a->response_fields, true, c);
 }
 
+static bool auth_request_hides_trailer(const void *options, struct slice name,
+				       bool of_request)
+{
+	const struct config_auth_request *a = options;
+
+	return of_request && is_one_of(name, a->request_fields.of, a->request_fields.n);
+}
+
 const struct rule rule_auth_request = {
 	.config = {
 		.key = NODE_ROW(auth_request, "{ upstream: NAME, path: /PATH, … }", "none",
@@ -424,4 +428,5 @@ const struct rule rule_auth_request = {
 	.ended = auth_request_ended,
 	.request = auth_request_request,
 	.response = auth_request_response,
+	.hides_trailer = auth_request_hides_trailer,
 };

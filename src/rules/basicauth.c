@@ -200,11 +200,12 @@ static enum rule_verdict check_credentials(const struct rule_use *u,
 	struct verified_key k;
 
 	if (!known) {
-		k = verified_key(verified, SLICE(""), c->user, SLICE(""));
+		k = verified_key(verified, SLICE(""), c->user, SLICE(""), 0);
 		user = users_any(&b->users, k.first);
 	}
-	k = verified_key(verified, user->hash, c->user, c->password);
-	if (verified_find(verified, &k, u->exchange->proxy->tick->now_ms) && known)
+	k = verified_key(verified, user->hash, c->user, c->password, b->cache_ms);
+	if (b->cache_ms > 0 && known &&
+	    verified_find(verified, &k, u->exchange->proxy->tick->now_ms))
 		return accept_user(u, user->name);
 	return wait_for_result(u, user, &k, c->password, known);
 }

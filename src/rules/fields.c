@@ -2,7 +2,8 @@
  *
  * A value is a template. If a variable in it has no value for a request, or the text cannot be the
  * value of a field, nothing is added; what `set` names is removed nevertheless, so that a client
- * cannot send a field that the origin takes for ours. */
+ * cannot send a field that the origin takes for ours: neither in another spelling that CGI reads as
+ * the same (http/change.h), nor as a trailer. */
 #include "proxy/rule.h"
 #include "route/variable.h"
 
@@ -336,6 +337,26 @@ static void response_change(const struct rule_use *u, const struct request_view 
 	fields_change(u->options, view, c);
 }
 
+static bool names_has(const struct config_fields *f, struct slice name,
+		      bool (*same)(struct slice a, struct slice b))
+{
+	for (const struct config_field *field = f->of; field < f->of + f->n; field++)
+		if (field->kind != FIELD_ADD && same(field->name, name))
+			return true;
+	return false;
+}
+
+static bool request_hides_trailer(const void *options, struct slice name, bool of_request)
+{
+	return of_request && names_has(options, name, field_names_alike);
+}
+
+static bool response_hides_trailer(const void *options, struct slice name,
+				   bool of_request)
+{
+	return !of_request && names_has(options, name, slice_equal_nocase);
+}
+
 const struct rule rule_request_fields = {
 	.config = {
 		.key = NODE_ROW(request_fields, "{ remove: …, set: …, add: … }", "none",
@@ -347,6 +368,7 @@ const struct rule rule_request_fields = {
 		.print = request_print,
 	},
 	.request = request_change,
+	.hides_trailer = request_hides_trailer,
 };
 
 const struct rule rule_response_fields = {
@@ -360,4 +382,5 @@ const struct rule rule_response_fields = {
 		.print = response_print,
 	},
 	.response = response_change,
+	.hides_trailer = response_hides_trailer,
 };

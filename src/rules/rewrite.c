@@ -1,8 +1,11 @@
 /* The rule `rewrite`: another path for the request to the upstream; the query is kept.
  *
  * What is rewritten is the normal form of the path, by which the route was matched: so no spelling
- * of a path escapes the rewrite. The result begins with "/", has no dot segment, and no octet that
- * may not stand in a path: otherwise the response is 400, and nothing is sent. */
+ * of a path escapes the rewrite. The result begins with "/", of several one is left; it has no dot
+ * segment, and no octet that may not stand in a path: otherwise the response is 400, and nothing is
+ * sent. */
+#include "rewrite.h"
+
 #include "base/pattern.h"
 #include "http/emit.h"
 #include "http/path.h"
@@ -187,6 +190,21 @@ static void rewrite_print(FILE *out, const struct config *config, const void *op
 	}
 }
 
+void rewrite_prefixes(const struct config_route *route, struct slice *strip,
+		      struct slice *add)
+{
+	*strip = *add = SLICE("");
+	for (unsigned i = 0; i < route->rules->n; i++) {
+		const struct config_rewrite *c = route->rules->of[i].options;
+
+		if (route->rules->of[i].rule != &rule_rewrite.config || c->pattern ||
+		    c->replace.part_n > 0)
+			continue;
+		*strip = c->strip;
+		*add = c->add;
+	}
+}
+
 /* ---- requests ----------------------------------------------------------------- */
 
 /* "/api/x" without "/api" or "/api/" is "/x", without "/ap" it stays. */
@@ -292,6 +310,10 @@ static bool rewrite_request(const struct rule_use *u, const struct request_view 
 		return false;
 	}
 	path.len = (size_t)(e.at - path.ptr);
+	/* "//host" is no path to whoever resolves it as a reference (RFC 3986 4.2), such as a
+	 * client that the server redirects to it. */
+	while (slice_starts(path, SLICE("//")))
+		path = slice_after(path, 1);
 	if (!path_good(path, e.at)) {
 		exchange_fail(u->exchange, ENDING_REWRITE_INVALID);
 		return false;

@@ -29,9 +29,10 @@ void verified_free(struct verified *v)
 
 /* Each part with its length, so that no two lists of parts have the same bytes. */
 struct verified_key verified_key(const struct verified *v, struct slice hash,
-				 struct slice user, struct slice password)
+				 struct slice user, struct slice password,
+				 uint32_t keep_ms)
 {
-	const uint32_t lengths[] = { (uint32_t)hash.len, (uint32_t)user.len };
+	const uint32_t lengths[] = { (uint32_t)hash.len, (uint32_t)user.len, keep_ms };
 	const struct slice parts[] = { { (const char *)v->secret, sizeof(v->secret) },
 				       { (const char *)lengths, sizeof(lengths) },
 				       hash,

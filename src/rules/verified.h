@@ -41,8 +41,11 @@ struct verified_key {
 struct verified *verified_new(void);
 void verified_free(struct verified *v);
 
+/* `keep_ms`: for how long the rule that asks may keep them. It finds only what a rule that keeps as
+ * long has verified. */
 struct verified_key verified_key(const struct verified *v, struct slice hash,
-				 struct slice user, struct slice password);
+				 struct slice user, struct slice password,
+				 uint32_t keep_ms);
 
 bool verified_find(const struct verified *v, const struct verified_key *k,
 		   uint64_t now_ms);

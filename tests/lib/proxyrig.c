@@ -235,6 +235,10 @@ static void respond(struct sim_peer *a, const char *path, const char *body,
 	} else if (path_is(path, "/ntlm")) {
 		sim_peer_send_text(a, "HTTP/1.1 401 X\r\nWWW-Authenticate: NTLM\r\n"
 				      "Content-Length: 0\r\n\r\n");
+	} else if (path_is(path, "/moved")) {
+		sim_peer_send_text(a, "HTTP/1.1 302 X\r\nLocation: //127.0.0.1:6000/x?y\r\n"
+				      "Set-Cookie: a=\"; Path=/y; Domain=127.0.0.1\r\n"
+				      "Content-Length: 0\r\n\r\n");
 	} else if (path_is(path, "/forbidden")) {
 		sim_peer_send_text(a, "HTTP/1.1 403 X\r\nContent-Length: 7\r\n\r\nnot you");
 	} else if (path_is(path, "/interim/")) {

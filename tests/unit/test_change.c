@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "http/forward.h"
+#include "http/forwarding.h"
 
 static const struct head_limits limits = { 16384, HEAD_FIELDS_MAX, 0 };
 static struct field_changes changes;
@@ -112,6 +113,44 @@ static void test_replace(void **state)
 	assert_string_equal(forwarded(), OK SERVER "X-A: 1\r\n" OURS "\r\n");
 }
 
+/* Of requests also what CGI and its like take for the same: not of responses, nor of our own fields. */
+static void test_alike(void **state)
+{
+	static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\nX_User-Id: 1\r\n"
+				      "x-user.id: 2\r\nX-UserId: 3\r\nX-User-Id2: 4\r\n"
+				      "X_Gone: 5\r\nX_More: 6\r\nx_own: 7\r\n\r\n";
+	const struct forwarding_peer peer = { .text = SLICE("192.0.2.1") };
+	const struct forward_field own = { SLICE("X-Own"), SLICE("o") };
+	struct forwarding forwarding;
+	struct forward_request r = { .changes = &changes,
+				     .forwarding = &forwarding,
+				     .own = &own,
+				     .own_n = 1,
+				     .via = SLICE("v") };
+	struct sink s = sink_http1(out, sizeof(out));
+	uint32_t scanned = 0;
+
+	(void)state;
+	assert_int_equal(head_parse_request(&head, request, sizeof(request) - 1, &limits,
+					    &scanned),
+			 VERDICT_OK);
+	forwarding_read(&forwarding, &head, &peer);
+	assert_true(field_set(&changes, SLICE("X-User-ID"), SLICE("ours")));
+	assert_true(field_remove(&changes, SLICE("X-Gone")));
+	assert_true(field_add(&changes, SLICE("X-More"), SLICE("8")));
+	assert_true(field_remove(&changes, SLICE("X_Forwarded_For")));
+	forward_request(&s, &head, &r);
+	*s.out.at = '\0';
+	assert_string_equal(out, "GET / HTTP/1.1\r\nHost: a\r\nX-UserId: 3\r\nX-User-Id2: 4\r\n"
+				 "X_More: 6\r\nX-Own: o\r\nVia: 1.1 v\r\n"
+				 "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n"
+				 "X-Forwarded-Host: a\r\nX-Forwarded-Port: 80\r\n"
+				 "X-User-ID: ours\r\nX-More: 8\r\n\r\n");
+	assert_true(field_changes_hide(&changes, SLICE("X!USER!ID")));
+	assert_false(field_changes_hide(&changes, SLICE("X-More")));
+	assert_false(field_changes_hide(NULL, SLICE("X-Gone")));
+}
+
 static void test_reply(void **state)
 {
 	struct forward_reply r = { .status = 404,
@@ -183,6 +222,7 @@ int main(void)
 		cmocka_unit_test_setup(test_our_own, begin),
 		cmocka_unit_test_setup(test_later_wins, begin),
 		cmocka_unit_test_setup(test_replace, begin),
+		cmocka_unit_test_setup(test_alike, begin),
 		cmocka_unit_test_setup(test_reply, begin),
 		cmocka_unit_test_setup(test_limits, begin),
 		cmocka_unit_test(test_names),

@@ -107,15 +107,21 @@ static void test_idle_ends(void **state)
 static void test_found(void **state)
 {
 	struct verified *v = verified_new();
-	struct verified_key k, others[4];
+	struct verified_key k, others[5];
 
 	(void)state;
 	assert_non_null(v);
-	k = verified_key(v, SLICE("hash"), SLICE("user"), SLICE("password"));
-	others[0] = verified_key(v, SLICE("hasH"), SLICE("user"), SLICE("password"));
-	others[1] = verified_key(v, SLICE("hash"), SLICE("useR"), SLICE("password"));
-	others[2] = verified_key(v, SLICE("hash"), SLICE("user"), SLICE("passworD"));
-	others[3] = verified_key(v, SLICE("hash"), SLICE("userp"), SLICE("assword"));
+	k = verified_key(v, SLICE("hash"), SLICE("user"), SLICE("password"), 9000);
+	others[0] =
+		verified_key(v, SLICE("hasH"), SLICE("user"), SLICE("password"), 9000);
+	others[1] =
+		verified_key(v, SLICE("hash"), SLICE("useR"), SLICE("password"), 9000);
+	others[2] =
+		verified_key(v, SLICE("hash"), SLICE("user"), SLICE("passworD"), 9000);
+	others[3] =
+		verified_key(v, SLICE("hash"), SLICE("userp"), SLICE("assword"), 9000);
+	/* A rule that may not keep for so long has to ask again. */
+	others[4] = verified_key(v, SLICE("hash"), SLICE("user"), SLICE("password"), 0);
 	assert_false(verified_find(v, &k, 5000));
 	verified_put(v, &k, 5000, 2000);
 	assert_true(verified_find(v, &k, 5000));
@@ -132,8 +138,8 @@ static void test_found(void **state)
 static void test_secret(void **state)
 {
 	struct verified *a = verified_new(), *b = verified_new();
-	struct verified_key k = verified_key(a, SLICE("h"), SLICE("u"), SLICE("p"));
-	struct verified_key l = verified_key(b, SLICE("h"), SLICE("u"), SLICE("p"));
+	struct verified_key k = verified_key(a, SLICE("h"), SLICE("u"), SLICE("p"), 9000);
+	struct verified_key l = verified_key(b, SLICE("h"), SLICE("u"), SLICE("p"), 9000);
 
 	(void)state;
 	assert_true(k.first != l.first);
