@@ -168,6 +168,8 @@ void print_template(FILE *out, const char *key, const struct template *t);
 /* The entries of a list of addresses, a line each. */
 void print_addresses(FILE *out, const struct config_addresses *t, unsigned depth);
 
+/* A scalar key, of the struct `from`. */
+void print_key(FILE *out, const struct key *k, const void *from, unsigned depth);
 /* The scalar keys of a section, except those of the protocol `without`. */
 void print_section(FILE *out, const struct section *s, const void *from, unsigned depth,
 		   enum key_protocol without);

@@ -84,6 +84,19 @@ struct config_access_log {
 	unsigned facility;        /* of syslog (RFC 5424 6.2.1) and journald */
 	const char *tag;          /* likewise: APP-NAME, SYSLOG_IDENTIFIER */
 };
+
+#define CONFIG_ERROR_LOGS_MAX 4
+
+/* An output of the error log. `level` and `format` are those of base/errorlog.h, from 0. */
+struct config_error_log {
+	enum config_log_target target;
+	const char *path; /* a file; "-": standard error */
+	const struct config_address *address; /* of syslog or journald */
+	unsigned level, format;
+	uint32_t rate;     /* lines of each kind of event in ERRORLOG_WINDOW_MS; 0: all */
+	unsigned facility; /* of syslog and journald */
+	const char *tag;   /* likewise */
+};
 enum config_protocol { CONFIG_HTTP, CONFIG_MEMCACHED };
 enum config_proxy_protocol { CONFIG_PROXY_OFF, CONFIG_PROXY_V1, CONFIG_PROXY_V2 };
 enum config_balance {
@@ -424,6 +437,8 @@ struct config {
 	struct config_address admin;
 	bool has_control;
 	struct config_address control; /* a path */
+	unsigned error_log_n; /* at least 1 */
+	struct config_error_log *error_logs;
 	unsigned log_n;
 	struct config_access_log *logs;
 	uint8_t logs_default; /* those of requests whose route names none */

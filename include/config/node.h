@@ -29,7 +29,7 @@ struct node {
 	bool quoted;            /* a scalar in quotes; neither flag: a block scalar */
 	bool refused;   /* a scalar: see substitute.c; reported */
 	bool inherited; /* of a value in a map: see inherit.c */
-	const struct node *names; /* of a value in a route below `hosts`: its host or hosts; or NULL */
+	const struct node *names; /* of a value in a route below `hosts`: its hosts; or NULL */
 	struct slice text;      /* of a scalar */
 	const struct node_reference *references; /* in their order; NULL: none */
 	const struct node *key; /* of a value in a map; otherwise NULL */

@@ -25,6 +25,7 @@ enum handover_kind {
 	HANDOVER_LOG_KEPT, /* access log `index` is log `value` of the workers' configuration */
 	HANDOVER_END,      /* end of the setup */
 	HANDOVER_KEYLOG,   /* the file `keylog` of config->tls[value] */
+	HANDOVER_ERROR_LOG, /* output `index` of the error log, after a reload */
 };
 
 struct handover {
@@ -32,7 +33,7 @@ struct handover {
 	unsigned worker, value;
 	int fd; /* -1: none. The receiver owns its copy */
 	/* of LISTENER and LISTENER_KEPT: of the address in config->listens; of LOG and LOG_KEPT: in
-	 * config->logs */
+	 * config->logs; of ERROR_LOG: in config->error_logs */
 	unsigned index;
 };
 

@@ -63,6 +63,7 @@ static void top_read(struct config_reader *r, const struct node *root)
 			     "'routes' is missing; write 'routes: [{ path: /PATH, … }, …]'");
 	user_read(r, values.of[KEY_top_user], values.of[KEY_top_group]);
 	access_logs_read(r, values.of[KEY_top_access_log]);
+	error_logs_read(r, values.of[KEY_top_error_log]);
 	request_id_read(r, values.of[KEY_top_request_id]);
 	tracing_read(r, values.of[KEY_top_tracing]);
 	limits_read(r, values.of[KEY_top_limits]);

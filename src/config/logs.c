@@ -1,4 +1,4 @@
-/* Reads `access_log` and that of routes. */
+/* Reads `access_log`, that of routes, and `error_log`. */
 #include "reader.h"
 
 #include "value.h"
@@ -59,33 +59,38 @@ static const struct config_address *daemon_read(struct config_reader *r,
 	return fault ? NULL : a;
 }
 
-static void log_target_read(struct config_reader *r, const struct section_values *values,
-			struct config_access_log *log)
+/* The nodes of a map that say where lines go; NULL: not set. */
+struct target_nodes {
+	const struct node *path, *syslog, *journald;
+};
+
+static void log_target_read(struct config_reader *r, const struct target_nodes *n,
+			    enum config_log_target *target,
+			    const struct config_address **address)
 {
-	const struct node *path = values->of[KEY_access_log_path];
-	const struct node *syslog = values->of[KEY_access_log_syslog];
-	const struct node *journald = values->of[KEY_access_log_journald];
 	struct slice text;
 
-	if (!!path + !!syslog + !!journald > 1) {
-		report_error(&r->report, (journald ? journald : syslog)->key->at,
-			     "a log has one of 'path', 'syslog' and 'journald'; remove the others, "
-			     "or write another log");
+	if (!!n->path + !!n->syslog + !!n->journald > 1) {
+		report_error(
+			&r->report, (n->journald ? n->journald : n->syslog)->key->at,
+			"a log has one of 'path', 'syslog' and 'journald'; remove the others, "
+			"or write another log");
 		return;
 	}
-	if (syslog) {
-		log->target = CONFIG_LOG_SYSLOG;
-		log->address = daemon_read(r, syslog, syslog->text, "'syslog: unix:/dev/log'");
+	if (n->syslog) {
+		*target = CONFIG_LOG_SYSLOG;
+		*address = daemon_read(r, n->syslog, n->syslog->text,
+				       "'syslog: unix:/dev/log'");
 	}
-	if (!journald)
+	if (!n->journald)
 		return;
-	log->target = CONFIG_LOG_JOURNALD;
-	text = journald->text;
-	if (journald->kind == NODE_SCALAR && slice_equal(text, SLICE("on")))
+	*target = CONFIG_LOG_JOURNALD;
+	text = n->journald->text;
+	if (n->journald->kind == NODE_SCALAR && slice_equal(text, SLICE("on")))
 		text = SLICE("unix:/run/systemd/journal/socket");
-	log->address = daemon_read(r, journald, text, "'journald: on'");
-	if (log->address && log->address->sa.ss_family != AF_UNIX)
-		report_error(&r->report, journald->at,
+	*address = daemon_read(r, n->journald, text, "'journald: on'");
+	if (*address && (*address)->sa.ss_family != AF_UNIX)
+		report_error(&r->report, n->journald->at,
 			     "the journal has a unix socket; write on, or unix:/PATH");
 }
 
@@ -134,7 +139,11 @@ static void log_read(struct config_reader *r, const struct node *n)
 			     "another log has the name '%.*s'; write a name of its own, such as "
 			     "'%.*s2'",
 			     REPORT_ARG(name->text), REPORT_ARG(name->text));
-	log_target_read(r, &values, log);
+	log_target_read(r,
+			&(struct target_nodes){ values.of[KEY_access_log_path],
+						values.of[KEY_access_log_syslog],
+						values.of[KEY_access_log_journald] },
+			&log->target, &log->address);
 	format_read(r, &values, log);
 	if (values.of[KEY_access_log_sample])
 		percent_read(r, values.of[KEY_access_log_sample], "'sample: 1%'", &log->sample);
@@ -195,4 +204,45 @@ void route_logs_read(struct config_reader *r, const struct node *n,
 				     "%.*s' to a log of 'access_log'",
 				     REPORT_ARG(each->text), REPORT_ARG(each->text));
 	}
+}
+
+/* ---- error log -------------------------------------------------------------- */
+
+static void error_log_read(struct config_reader *r, const struct node *n)
+{
+	struct config_error_log *log = &r->config->error_logs[r->config->error_log_n];
+	struct section_values values;
+
+	if (!section_read(r, n, &section_error_log, log, &values))
+		return;
+	log_target_read(r,
+			&(struct target_nodes){ values.of[KEY_error_log_path],
+						values.of[KEY_error_log_syslog],
+						values.of[KEY_error_log_journald] },
+			&log->target, &log->address);
+	r->config->error_log_n++;
+}
+
+void error_logs_read(struct config_reader *r, const struct node *n)
+{
+	struct config *c = r->config;
+
+	c->error_logs = arena_alloc(r->memory,
+				    CONFIG_ERROR_LOGS_MAX * sizeof(c->error_logs[0]));
+	if (n && n->kind == NODE_SCALAR) {
+		report_error(
+			&r->report, n->at,
+			"'error_log' takes a map or a list; write { level: error } for few "
+			"lines, { path: FILE }, or a list of such maps");
+		return;
+	}
+	if (!n || n->kind == NODE_MAP) {
+		error_log_read(r, n);
+		return;
+	}
+	if (!children_check(r, n, NODE_LIST, CONFIG_ERROR_LOGS_MAX,
+			    "'error_log: { path: FILE }'"))
+		return;
+	for (const struct node *each = n->children; each; each = each->next)
+		error_log_read(r, each);
 }

@@ -2,6 +2,7 @@
 
 #include "config/rule.h"
 #include "http/lenient.h"
+#include "printlogs.h"
 #include "printmatch.h"
 #include "printtls.h"
 #include "value.h"
@@ -98,7 +99,7 @@ static const char *restart_comment(const struct key *k)
 	return key_needs_restart(k) ? " # a change requires an upgrade or a restart" : "";
 }
 
-static void print_key(FILE *out, const struct key *k, const void *from, unsigned depth)
+void print_key(FILE *out, const struct key *k, const void *from, unsigned depth)
 {
 	const char *field = (const char *)from + k->offset;
 	char number[VALUE_TEXT_MAX];
@@ -322,58 +323,6 @@ static void print_hosts(FILE *out, const struct config_route *route)
 	}
 }
 
-static void print_log(FILE *out, const struct config_access_log *log, unsigned depth)
-{
-	static const char *const targets[] = { [CONFIG_LOG_SYSLOG] = "syslog",
-					       [CONFIG_LOG_JOURNALD] = "journald" };
-
-	for (size_t i = 0; i < section_access_log.row_n; i++) {
-		const struct key *k = &section_access_log.rows[i];
-
-		if (k != KEY_OF(access_log, path) || log->target == CONFIG_LOG_FILE)
-			print_key(out, k, log, depth);
-	}
-	if (log->target != CONFIG_LOG_FILE) {
-		print_indent(out, depth);
-		print_text(out, targets[log->target], slice_of(log->address->text));
-	}
-	if (log->format == CONFIG_LOG_TEMPLATE) {
-		print_indent(out, depth);
-		print_template(out, "template", &log->template);
-	}
-	print_indent(out, depth);
-	fprintf(out, "sample: %.10g%%\n", log->sample / 1e4);
-}
-
-static void print_logs(FILE *out, const struct config *c)
-{
-	fputs(c->log_n > 0 ? "access_log:\n" : "access_log: off\n", out);
-	for (unsigned i = 0; i < c->log_n; i++) {
-		if (c->log_n > 1)
-			fputs(INDENT "-\n", out);
-		print_log(out, &c->logs[i], c->log_n > 1 ? 2 : 1);
-	}
-}
-
-static void print_route_logs(FILE *out, const struct config *c,
-			     const struct config_route *route)
-{
-	const char *comma = "";
-
-	if (route->logs == c->logs_default)
-		return;
-	print_indent(out, ACTION_DEPTH);
-	fputs("access_log: ", out);
-	for (unsigned i = 0; i < c->log_n; i++) {
-		if (!(route->logs >> i & 1))
-			continue;
-		fputs(*comma ? comma : "[\"", out);
-		print_quoted(out, slice_of(c->logs[i].name), false);
-		comma = "\", \"";
-	}
-	fputs(*comma ? "\"]\n" : "off\n", out);
-}
-
 static void print_route(FILE *out, const struct config *c,
 			const struct config_route *route)
 {
@@ -516,6 +465,7 @@ void config_print(const struct config *c, FILE *out)
 	print_section(out, &section_top, c, 0, PROTOCOL_ANY);
 	print_listens(out, c);
 	print_logs(out, c);
+	print_error_logs(out, c);
 	print_request_id(out, &c->request_id);
 	print_tracing(out, &c->tracing);
 	print_resolver(out, &c->resolver);

@@ -133,6 +133,7 @@ void certificates_read(struct config_reader *r, const struct node *n,
 
 /* logs.c: `n` may be NULL. Of a route: `access_logs_read()` was called. */
 void access_logs_read(struct config_reader *r, const struct node *n);
+void error_logs_read(struct config_reader *r, const struct node *n);
 void route_logs_read(struct config_reader *r, const struct node *n,
 		     struct config_route *route);
 

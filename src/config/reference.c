@@ -117,6 +117,7 @@ static void print_limits(FILE *out)
 		CONFIG_SERVERS_MAX);
 	fprintf(out, "| addresses of a server name | %d |\n", CONFIG_ADDRESSES_MAX);
 	fprintf(out, "| `access_log` | %d |\n", CONFIG_LOGS_MAX);
+	fprintf(out, "| `error_log` | %d |\n", CONFIG_ERROR_LOGS_MAX);
 	fprintf(out, "| `routes` | %d |\n", CONFIG_ROUTES_MAX);
 }
 

@@ -165,11 +165,15 @@ static bool host_suspect(struct config_reader *r, const struct node *n,
 	return true;
 }
 
-static bool log_suspect(struct config_reader *r, const struct node *n)
+static bool log_suspect(struct config_reader *r, const struct node *n, bool is_error_log)
 {
 	struct slice text = n->text;
 
-	if (value_is_off(text) || slice_equal(text, SLICE("none")))
+	if (is_error_log && (value_is_off(text) || slice_equal(text, SLICE("none"))))
+		report_error(
+			&r->report, n->at,
+			"'path' is the name of a file; write 'level: error' for few lines");
+	else if (value_is_off(text) || slice_equal(text, SLICE("none")))
 		report_error(
 			&r->report, n->at,
 			"'path' is the name of a file; write 'access_log: off' to disable "
@@ -177,15 +181,15 @@ static bool log_suspect(struct config_reader *r, const struct node *n)
 	else if (slice_equal(text, SLICE("stdout")) || slice_equal(text, SLICE("stderr")))
 		report_warning(
 			&r->report, n->at,
-			"'%.*s' is taken as the name of a file; write \"-\" for standard "
-			"output",
-			SLICE_ARG(text));
+			"'%.*s' is taken as the name of a file; write \"-\" for standard %s",
+			SLICE_ARG(text), is_error_log ? "error" : "output");
 	else if (slice_starts(text, SLICE("syslog:")) || slice_equal(text, SLICE("journald")) ||
 		 memmem(text.ptr, text.len, "://", 3))
 		report_error(
 			&r->report, n->at,
 			"'path' is the name of a file; write /PATH, or \"-\" for standard "
-			"output; or 'syslog: ADDRESS' or 'journald: on' instead of it");
+			"%s; or 'syslog: ADDRESS' or 'journald: on' instead of it",
+			is_error_log ? "error" : "output");
 	else
 		return true;
 	return slice_equal(text, SLICE("stdout")) || slice_equal(text, SLICE("stderr"));
@@ -212,8 +216,8 @@ bool suspect_text(struct config_reader *r, const struct node *n, const struct ke
 		return host_suspect(r, n, k);
 	if (k->kind == KIND_HOST)
 		return url_suspect(r, n, k, false);
-	if (k == KEY_OF(access_log, path))
-		return log_suspect(r, n);
+	if (k == KEY_OF(access_log, path) || k == KEY_OF(error_log, path))
+		return log_suspect(r, n, k == KEY_OF(error_log, path));
 	if (k == KEY_OF(memcached, content_type) &&
 	    !memchr(n->text.ptr, '/', n->text.len))
 		report_warning(

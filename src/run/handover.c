@@ -47,6 +47,7 @@ bool handover_lacks_fd(const struct handover *h)
 	case HANDOVER_ADMIN:
 	case HANDOVER_LOG:
 	case HANDOVER_KEYLOG:
+	case HANDOVER_ERROR_LOG:
 		return h->fd < 0;
 	case HANDOVER_CONFIG:
 	case HANDOVER_LISTENER_KEPT:

@@ -70,7 +70,7 @@ def stray_signals(origin):
     worker = proxy.worker_pid()
     for sign in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGXFSZ", "SIGPIPE", "SIGUSR1"):
         os.killpg(proxy.pid, getattr(signal, sign))
-    rig.until(lambda: proxy.said("there is no access log to reopen"), "SIGUSR1")
+    rig.until(lambda: proxy.said("there is no log to reopen"), "SIGUSR1")
     rig.check(ok(proxy.port) and proxy.worker_pid() == worker, proxy.log)
     ends(proxy)
 
@@ -96,7 +96,7 @@ def log_reopened(origin):
     os.mkdir(log)
     proxy.signal(signal.SIGUSR1)
     rig.until(lambda: proxy.said("not reopened: an address or log of the configuration cannot be "
-                                 "opened; the current access log stays open"), "the refusal")
+                                 "opened; the current logs stay open"), "the refusal")
     before = os.path.getsize(log + ".2")
     rig.check(ok(proxy.port), "it does not serve")
     rig.until(lambda: os.path.getsize(log + ".2") > before, "a line in the old file")

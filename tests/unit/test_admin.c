@@ -179,8 +179,9 @@ static double read_sample(char *line, struct family **last)
 	assert_int_equal(strcmp(f->type, "counter") == 0,
 			 strcmp(name + strlen(name) - 6, "_total") == 0);
 	/* Families of the process have no label `worker`. */
-	if (!strstr(name, "stderr_lines") && !strstr(name, "certificate") &&
-	    !strstr(name, "openssl") && !strstr(name, "series_sharing"))
+	if (!strstr(name, "stderr_lines") && !strstr(name, "error_log") &&
+	    !strstr(name, "certificate") && !strstr(name, "openssl") &&
+	    !strstr(name, "series_sharing"))
 		assert_int_equal(strstr(line, "{worker=\"") != NULL, by_worker);
 	return value;
 }

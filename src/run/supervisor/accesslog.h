@@ -1,8 +1,10 @@
-/* The access logs, as the supervisor opens them for the worker processes. */
+/* The logs, as the supervisor opens them: the access logs for the worker processes, the error log
+ * for itself as well. */
 #ifndef RUN_SUPERVISOR_ACCESSLOG_H
 #define RUN_SUPERVISOR_ACCESSLOG_H
 
 #include "config/config.h"
+#include "run/errorlogs.h"
 
 /* Descriptors, by index of config->logs; -1: not open. */
 struct access_logs {
@@ -17,5 +19,8 @@ bool access_logs_open(struct access_logs *logs, const struct config *config);
 
 /* Closes those that are open. */
 void access_logs_close(struct access_logs *logs);
+
+/* Likewise the error log. */
+bool error_logs_open(struct error_logs *logs, const struct config *config);
 
 #endif

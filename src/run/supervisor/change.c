@@ -41,10 +41,26 @@ static void replace_listen_addrs(struct supervisor *s, struct listen_addrs next)
 	s->listen_addrs = next;
 }
 
+/* Once: the error log of a reload is opened before the reload is done. */
+static bool open_error_logs(struct supervisor *s)
+{
+	struct error_logs logs = ERROR_LOGS_NONE;
+	bool good;
+
+	if (s->error_logs_open)
+		return true;
+	good = error_logs_open(&logs, s->config);
+	error_logs_adopt(&logs, s->config);
+	s->error_logs_open = good;
+	return good;
+}
+
 bool change_open_configured(struct supervisor *s)
 {
 	struct listen_addrs all;
-	bool good = access_logs_open(&s->logs, s->config);
+	bool good = open_error_logs(s);
+
+	good &= access_logs_open(&s->logs, s->config);
 
 	if (!listen_addrs_open(&all, &s->listen_addrs, s->config, s->options->workers))
 		return false;
@@ -78,6 +94,7 @@ static void drop_next(struct supervisor *s)
 		return;
 	listen_addrs_close(&s->next_listen_addrs, &s->listen_addrs, true);
 	access_logs_close(&s->next_logs);
+	error_logs_close(&s->next_error_logs);
 	config_free(s->next_config);
 	s->next_config = NULL;
 	memory_return();
@@ -95,7 +112,7 @@ static const struct change_text {
 	const char *kept; /* what stays if it fails */
 } change_texts[] = {
 	[REQUEST_RELOAD] = { "reloaded", "the current configuration stays in force" },
-	[REQUEST_REOPEN] = { "reopened", "the current access log stays open" },
+	[REQUEST_REOPEN] = { "reopened", "the current logs stay open" },
 	[REQUEST_LOOK] = { "replaced certificates", "the current ones stay in force" },
 };
 
@@ -118,6 +135,9 @@ static void commit_next(struct supervisor *s)
 	access_logs_close(&s->logs);
 	s->logs = s->next_logs;
 	s->next_logs = (struct access_logs)ACCESS_LOGS_NONE;
+	error_logs_adopt(&s->next_error_logs, s->next_config);
+	if (s->change == REQUEST_RELOAD)
+		errorlog_reset_level();
 	config_free(s->config);
 	s->config = s->next_config;
 	s->next_config = NULL;
@@ -127,8 +147,29 @@ static void commit_next(struct supervisor *s)
 	memory_return();
 }
 
+static bool is_standard(enum config_log_target target, const char *path)
+{
+	return target == CONFIG_LOG_FILE && strcmp(path, "-") == 0;
+}
+
+static bool has_logs(const struct config *c)
+{
+	for (unsigned i = 0; i < c->error_log_n; i++)
+		if (!is_standard(c->error_logs[i].target, c->error_logs[i].path))
+			return true;
+	return c->log_n > 0;
+}
+
 static void report_reopened(const struct config *c)
 {
+	for (unsigned i = 0; i < c->error_log_n; i++) {
+		const struct config_error_log *log = &c->error_logs[i];
+
+		if (!is_standard(log->target, log->path))
+			errorlog_put(EVENT_LOG_REOPENED, "reopened the error log %s",
+				     log->target == CONFIG_LOG_FILE ? log->path
+								    : log->address->text);
+	}
 	for (unsigned i = 0; i < c->log_n; i++)
 		errorlog_put(EVENT_LOG_REOPENED, "reopened the access log %s",
 			     c->logs[i].target == CONFIG_LOG_FILE
@@ -189,7 +230,8 @@ static bool open_next(struct supervisor *s, struct config *next)
 	}
 	listen_addrs_merge(&s->listen_addrs,
 			   &s->old_listen_addrs); /* `next` may have them */
-	if (access_logs_open(&s->next_logs, s->next_config) &&
+	if (error_logs_open(&s->next_error_logs, s->next_config) &&
+	    access_logs_open(&s->next_logs, s->next_config) &&
 	    listen_addrs_open(&s->next_listen_addrs, &s->listen_addrs, s->next_config,
 			      s->options->workers))
 		return true;
@@ -229,7 +271,8 @@ static void apply_config(struct supervisor *s, struct config *next)
 					       .current_listen_addrs = &s->listen_addrs,
 					       .logs = &s->next_logs,
 					       .current_logs = &s->logs,
-					       .current_config = s->config }) < 0)
+					       .current_config = s->config,
+					       .error_logs = &s->next_error_logs }) < 0)
 		change_failed(
 			s, "the configuration cannot be sent to the worker process; the "
 			   "next reload starts a new one");
@@ -292,14 +335,14 @@ void change_reply_overdue(struct supervisor *s)
 		s, "the worker process does not reply; the next reload starts a new one");
 }
 
-/* Applies the configuration in force with an access log that is opened again; the
+/* Applies the configuration in force with logs that are opened again; the
  * configuration file is not read. */
 static void begin_reopening(struct supervisor *s)
 {
 	struct config *next;
 
-	if (s->config->log_n == 0) {
-		errorlog_put(EVENT_NO_EFFECT, "there is no access log to reopen");
+	if (!has_logs(s->config)) {
+		errorlog_put(EVENT_NO_EFFECT, "there is no log to reopen");
 		return;
 	}
 	next = config_read_snapshot(s->config->snapshot,

@@ -213,6 +213,20 @@ static int send_keylogs(int setup_channel, const struct config *config)
 	return error;
 }
 
+static int send_error_logs(int setup_channel, const struct error_logs *logs)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < CONFIG_ERROR_LOGS_MAX && error == 0; i++)
+		if (logs->fds[i] >= 0)
+			error = handover_send(
+				setup_channel,
+				&(struct handover){ .kind = HANDOVER_ERROR_LOG,
+						    .fd = logs->fds[i],
+						    .index = i });
+	return error;
+}
+
 static int send_setup(int setup_channel, const struct worker_setup *setup)
 {
 	int error = 0;
@@ -222,6 +236,8 @@ static int send_setup(int setup_channel, const struct worker_setup *setup)
 					 setup->listen_addrs->all[i]);
 	if (error == 0)
 		error = send_logs(setup_channel, setup);
+	if (error == 0 && setup->error_logs)
+		error = send_error_logs(setup_channel, setup->error_logs);
 	if (error == 0)
 		error = send_keylogs(setup_channel, setup->config);
 	if (error == 0)

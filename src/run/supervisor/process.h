@@ -45,6 +45,8 @@ struct worker_setup {
 	/* Those that it has already, and their configuration. NULL: none. */
 	const struct access_logs *current_logs;
 	const struct config *current_config;
+	/* Of a reload: its error log. NULL: the process inherits that of the supervisor. */
+	const struct error_logs *error_logs;
 };
 
 /* Forks and sends the setup; the process becomes STARTING. The child first calls

@@ -141,6 +141,7 @@ static void process_ready(struct supervisor *s, struct process *p)
 	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
 	errorlog_put(EVENT_READY, "ready engine=%s workers=%u", io_engine_name(p->engine),
 		     s->options->workers);
+	errorlog_started();
 	change_report_ready(s);
 	reply_ready(s);
 }

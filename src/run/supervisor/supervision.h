@@ -23,6 +23,7 @@ struct supervisor {
 	struct config *config;            /* in force */
 	struct listen_addrs listen_addrs; /* open for `config` */
 	struct access_logs logs;
+	bool error_logs_open; /* those of `config` are in use */
 	int signals;          /* signalfd */
 	struct process processes[PROCESSES_MAX];
 	bool was_ready;       /* a worker process has been ready */
@@ -36,6 +37,7 @@ struct supervisor {
 	struct config *next_config; /* NULL: none */
 	struct listen_addrs next_listen_addrs;
 	struct access_logs next_logs;
+	struct error_logs next_error_logs;
 	uint64_t reply_deadline_ms;
 	enum lifecycle_request change; /* RELOAD, REOPEN or LOOK: what the change is */
 	uint64_t

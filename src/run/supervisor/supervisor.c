@@ -294,10 +294,11 @@ static uint64_t next_deadline_ms(struct supervisor *s)
 static int poll_timeout_ms(struct supervisor *s)
 {
 	uint64_t now = process_now_ms(), next = next_deadline_ms(s);
+	int report_ms = errorlog_report();
+	int next_ms = next == 0 ? -1 : next > now ? (int)(next - now) : 0;
 
-	if (next == 0)
-		return -1;
-	return next > now ? (int)(next - now) : 0;
+	return next_ms < 0 || (report_ms >= 0 && report_ms < next_ms) ? report_ms
+								      : next_ms;
 }
 
 static void check_deadlines(struct supervisor *s)
@@ -426,6 +427,7 @@ int supervisor_run(const struct run_options *options, struct config *config)
 				.config = config,
 				.logs = ACCESS_LOGS_NONE,
 				.next_logs = ACCESS_LOGS_NONE,
+				.next_error_logs = ERROR_LOGS_NONE,
 				.command_fd = -1,
 				.serving_version = "unknown" };
 
@@ -447,6 +449,7 @@ int supervisor_run(const struct run_options *options, struct config *config)
 	if (s.was_ready)
 		listen_addrs_unlink(&s.listen_addrs);
 	listen_addrs_close(&s.listen_addrs, NULL, false);
+	errorlog_end();
 	config_free(s.config);
 	return s.status;
 }

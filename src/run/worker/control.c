@@ -47,6 +47,7 @@ struct control {
 	struct admins admins;
 	int admin_fd;    /* of the configuration being reloaded; -1: none */
 	bool admin_kept; /* that configuration keeps the current admin address */
+	struct error_logs error_logs; /* of that configuration */
 	bool drain_wanted, draining, graceful, admin_stopping;
 	struct timer overdue; /* the workers have not ended in time */
 	struct log_losses losses;
@@ -171,6 +172,7 @@ static void worker_started(struct worker *w)
 		return;
 	diagnostics_wait_budget(0);
 	close_sandbox(c);
+	errorlog_started();
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
 	monitors_change(&c->monitors);
@@ -204,6 +206,10 @@ static void reload_done(struct reload *r, bool adopted)
 	else if (c->admin_fd >= 0)
 		close(c->admin_fd);
 	c->admin_fd = -1;
+	if (adopted)
+		error_logs_adopt(&c->error_logs, c->config_versions.current->config);
+	else
+		error_logs_close(&c->error_logs);
 	channel_send(c, adopted ? CHANNEL_ADOPTED : CHANNEL_REFUSED);
 	if (c->drain_wanted)
 		start_drain(c);
@@ -252,6 +258,7 @@ static void take_config(struct control *c)
 	}
 	c->admin_kept = setup.admin_kept;
 	c->admin_fd = setup.admin_fd;
+	c->error_logs = setup.error_logs;
 	if (setup.config_version)
 		reload_start(&c->reload, setup.config_version);
 	else
@@ -347,6 +354,7 @@ static void control_trim(struct tick *t)
 		expiry_check(&c->expiry, c->config_versions.current, c->tick.now_ms,
 			     c->tick.wall_ms);
 	diagnostics_report();
+	errorlog_report();
 }
 
 /* The part of the reserved descriptors that loops and listeners do not need. Origins may
@@ -443,7 +451,7 @@ static void warm_tls(const struct config *config)
 
 static int control_start(struct control *c, int channel, struct config *config)
 {
-	struct setup setup = { .admin_fd = -1 };
+	struct setup setup = { .admin_fd = -1, .error_logs = ERROR_LOGS_NONE };
 	int error = setup_receive(&setup, &c->config_versions, c->setup_channel, config);
 
 	c->config_versions.current = setup.config_version;
@@ -504,6 +512,7 @@ static bool control_ended(struct control *c)
 static void control_done(struct control *c)
 {
 	losses_report(&c->losses, c->tick.now_ms);
+	errorlog_end();
 	if (c->actions_opened)
 		actions_close();
 	if (c->rules_opened)
@@ -536,6 +545,7 @@ int control_run(const struct run_options *options, struct config *config, int ch
 	c->options = options;
 	c->setup_channel = setup_channel;
 	c->admin_fd = -1;
+	c->error_logs = (struct error_logs)ERROR_LOGS_NONE;
 	expiry_init(&c->expiry);
 	admins_init(&c->admins, &c->tick, &c->shared);
 	if (!series_init(&c->phases, options->workers, config->limits.metric_series))

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/diagnostics.h"
+#include "base/errorlog.h"
 #include "run/worker/monitor.h"
 #include "scrapeparts.h"
 #include "tls/session.h"
@@ -195,6 +196,14 @@ static bool step_diagnostics(struct scrape *s, const struct metric_family *f)
 	return false;
 }
 
+static bool step_errorlog(struct scrape *s, const struct metric_family *f)
+{
+	(void)f;
+	exposition_sample(&s->e, "");
+	exposition_count(&s->e, errorlog_lost());
+	return false;
+}
+
 /* Names and health; `offset` is the index of the monitor's family. */
 static bool step_monitor(struct scrape *s, const struct metric_family *f)
 {
@@ -290,6 +299,8 @@ static const struct metric_family families[] = {
 	{ "", "block_bytes", "gauge", "Bytes of memory blocks for heads", step_pool, 2 },
 	{ "", "stderr_lines_dropped", "counter",
 	  "Lines for standard error that could not be written", step_diagnostics, 0 },
+	{ "", "error_log_lines_dropped", "counter",
+	  "Lines of the error log that a file or daemon did not take", step_errorlog, 0 },
 	{ "", "certificate_expiry_timestamp_seconds", "gauge",
 	  "End of the validity of a certificate, in seconds since 1970",
 	  scrape_step_expiry, 0 },

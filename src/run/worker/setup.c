@@ -103,6 +103,11 @@ static bool setup_take(struct setup *setup, const struct handover *h)
 		       version->keylogs[h->value] < 0);
 		version->keylogs[h->value] = h->fd;
 		break;
+	case HANDOVER_ERROR_LOG:
+		ASSERT(h->index < version->config->error_log_n &&
+		       setup->error_logs.fds[h->index] < 0);
+		setup->error_logs.fds[h->index] = h->fd;
+		break;
 	case HANDOVER_CONFIG:
 	case HANDOVER_END:
 		break;
@@ -116,6 +121,7 @@ static void setup_drop(struct setup *setup)
 		config_version_free(setup->config_version);
 	if (setup->admin_fd >= 0)
 		close(setup->admin_fd);
+	error_logs_close(&setup->error_logs);
 	setup->config_version = NULL;
 	setup->admin_fd = -1;
 }
@@ -151,7 +157,8 @@ int setup_receive(struct setup *setup, struct config_versions *all, int setup_ch
 
 	*setup = (struct setup){ .config_version =
 					 config ? config_version_new(all, config) : NULL,
-				 .admin_fd = -1 };
+				 .admin_fd = -1,
+				 .error_logs = ERROR_LOGS_NONE };
 	error = receive_all(setup, all, setup_channel, &lacking, &unused);
 	if (lacking > 0)
 		errorlog_put(EVENT_RESOURCE_SHORT,

@@ -3,12 +3,14 @@
 #ifndef RUN_WORKER_SETUP_H
 #define RUN_WORKER_SETUP_H
 
+#include "run/errorlogs.h"
 #include "run/worker/configversion.h"
 
 struct setup {
 	struct config_version *config_version; /* NULL: it failed, and the reason is logged */
 	int admin_fd;    /* listening socket of a new admin address; -1: none */
 	bool admin_kept; /* the current admin address stays open */
+	struct error_logs error_logs; /* of a reload */
 };
 
 /* Receives a whole setup; blocks. `config`: the configuration of the first setup, which
