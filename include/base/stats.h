@@ -75,6 +75,9 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(received_bytes, counter, "Bytes received from clients")                      \
 	X(sent_bytes, counter, "Bytes sent to clients")                                \
 	X(log_lines, counter, "Access log lines written")                              \
+	X(spans_exported, counter, "Spans that the collector has taken")               \
+	X(spans_dropped, counter, "Spans lost: queue full, or the collector refused")  \
+	X(span_exports_failed, counter, "Requests to the collector that failed")       \
 	X(log_lines_dropped, counter, "Access log lines lost: slow log or full disk")  \
 	X(ticks, counter, "Iterations of the worker's event loop")
 

@@ -345,10 +345,21 @@ struct config_request_id {
 	bool response; /* responses have it */
 };
 
+/* Where spans are sent: OTLP/HTTP. */
+struct config_export {
+	bool on;
+	unsigned upstream; /* index in config.upstreams */
+	struct slice path;
+	const char *service;
+	uint32_t batch, queue; /* spans */
+	uint32_t interval_ms;
+};
+
 struct config_tracing {
 	bool on;
 	enum config_accept accept;
 	uint32_t sample; /* of CONFIG_SAMPLE_ALL traces that begin here */
+	struct config_export export;
 };
 
 enum config_family { CONFIG_FAMILY_ANY, CONFIG_FAMILY_IPV4, CONFIG_FAMILY_IPV6 };

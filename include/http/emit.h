@@ -25,6 +25,11 @@ void emit_number(struct emit *e, uint64_t n);
 void emit_uri(struct emit *e, struct slice s);
 void emit_uri_decoded(struct emit *e, struct slice s);
 
+/* Writes text with quotes, backslashes, control characters and bytes beyond ASCII as `hex_prefix`
+ * and two digits, so that a client can neither forge a line nor send control sequences to a
+ * terminal. */
+void emit_escaped(struct emit *e, struct slice s, const char *hex_prefix);
+
 /* The decimal digits of n, in `text`. */
 #define EMIT_DIGITS_MAX 20
 struct slice emit_digits(char text[EMIT_DIGITS_MAX], uint64_t n);

@@ -24,6 +24,7 @@
 #ifndef PROXY_ATTEMPT_H
 #define PROXY_ATTEMPT_H
 
+#include "http/traceparent.h"
 #include "proxy/proxy.h"
 
 enum attempt_state {
@@ -37,6 +38,8 @@ enum attempt_state {
 
 /* Most interim (1xx) responses to one request; more are treated as an attack. */
 #define ATTEMPT_INTERIM_MAX 32
+
+struct log_record;
 
 /* A request to an upstream, as each of its attempts sends it. The fetch owns it. */
 struct attempt_request {
@@ -55,6 +58,10 @@ struct attempt_request {
 	struct buf *preamble;   /* see struct lease; NULL: none */
 	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
 	struct lease_times *times; /* of the last attempt that is no hedge; NULL: nobody asks */
+	/* Its attempts are spans of this trace; NULL: they are not exported. span_id: that in the
+	 * head. */
+	const struct log_record *record;
+	char span_id[SPAN_ID_TEXT];
 	const struct tried *avoid; /* servers to be used only if no other has capacity; NULL:
 				      none. See upstream_lease() */
 	uint64_t length;        /* of the body */
@@ -83,6 +90,11 @@ struct attempt {
 	bool tunnel;
 	uint64_t sent_us;     /* when the head was queued for a server; 0: not yet */
 	uint64_t since_ms;    /* start of the state, or when the server's time was last restarted */
+	/* Of its span, if the request has a record: src/proxy/spans.h. */
+	struct buf *span_head;      /* the head that was sent; NULL: none yet */
+	char span_id[SPAN_ID_TEXT];
+	uint8_t span_number;        /* attempts of the request before this one */
+	bool span_open;             /* it was not written yet */
 	struct lease_times times; /* of an attempt that is given none to fill */
 	struct lease lease;
 };

@@ -80,6 +80,8 @@ struct fetch_options {
 	struct buf *preamble;
 	struct lease_times *times; /* is filled while there is a fetch; all 0: a hedge's response
 				      is used. NULL: nobody asks */
+	/* Of its exchange: its attempts are spans, if these are exported. NULL: they are not. */
+	const struct log_record *record;
 	bool first;            /* it is the first request on its client's connection */
 	bool hold_on_return;   /* it authenticates the connection it is sent on: identity.h */
 	bool upgrade;          /* it asks for another protocol */

@@ -20,7 +20,12 @@ struct log_record {
 	const char *upstream;     /* that was asked last; the configuration's. NULL: none */
 	struct traceparent trace; /* its span is this request here */
 	bool traced;
+	bool exported;            /* its spans are exported: proxy/exporter.h */
 	bool has_parent;          /* the trace came with the request */
+	char parent_id[SPAN_ID_TEXT]; /* then: the span that this request is part of */
+	/* Of the request to a server whose head was written last, if spans are exported; such a
+	 * request is a span of its own. */
+	char try_id[SPAN_ID_TEXT];
 	uint8_t id_bytes;         /* 0: there is no id */
 	char id[LOG_RECORD_ID_MAX];
 };
@@ -42,6 +47,12 @@ void log_record_identify(struct log_record *r, const struct head *h, bool truste
  * new one. */
 void log_record_trace(struct log_record *r, const struct head *h, bool trusted,
 		      struct random *random);
+
+/* A new id of a span. */
+void log_record_span_id(char id[SPAN_ID_TEXT], struct random *random);
+
+/* The head of another request to a server will be written. `r` may be NULL. */
+void log_record_next_try(struct log_record *r, struct random *random);
 
 /* `r` may be NULL: no fields. */
 void log_record_request_fields(struct log_record_fields *f, const struct log_record *r);

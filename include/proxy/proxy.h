@@ -20,6 +20,7 @@
 #include "http/date.h"
 #include "http/forward.h"
 #include "proxy/access.h"
+#include "proxy/exporter.h"
 #include "proxy/generation.h"
 
 #define ACTIONS_MAX 8
@@ -55,6 +56,7 @@ struct proxy {
 	void *owner;
 	struct slab exchanges, fetches, attempts, retries, values, records;
 	struct random random;          /* of ids */
+	struct exporter exporter;      /* of spans */
 	struct slab works[ACTIONS_MAX]; /* of the actions that have work: see action.h */
 	struct slab rules;              /* struct rules_at_work */
 	struct list verifications;      /* of passwords, in progress: rules/basicauth.c */

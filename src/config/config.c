@@ -38,7 +38,7 @@ static void limits_read(struct config_reader *r, const struct node *n)
 			"larger 'buffers'");
 }
 
-/* Routes are read last, whatever their position: they refer to upstreams. */
+/* Routes and `tracing` are read last, whatever their position: they refer to upstreams. */
 static void top_read(struct config_reader *r, const struct node *root)
 {
 	static const struct {
@@ -65,7 +65,6 @@ static void top_read(struct config_reader *r, const struct node *root)
 	access_logs_read(r, values.of[KEY_top_access_log]);
 	error_logs_read(r, values.of[KEY_top_error_log]);
 	request_id_read(r, values.of[KEY_top_request_id]);
-	tracing_read(r, values.of[KEY_top_tracing]);
 	limits_read(r, values.of[KEY_top_limits]);
 	resolver_read(r, values.of[KEY_top_resolver]);
 	section_read(r, values.of[KEY_top_certificates], &section_certificates, r->config,
@@ -73,6 +72,7 @@ static void top_read(struct config_reader *r, const struct node *root)
 	for (size_t i = 0; i < COUNT(nodes); i++)
 		if (values.of[nodes[i].key])
 			nodes[i].read(r, values.of[nodes[i].key]);
+	tracing_read(r, values.of[KEY_top_tracing]);
 	contents_end(r);
 	lookups_resolve(r);
 	if (r->report.n == 0)

@@ -450,13 +450,20 @@ static void print_request_id(FILE *out, const struct config_request_id *id)
 		print_section(out, &section_request_id, id, 1, PROTOCOL_ANY);
 }
 
-static void print_tracing(FILE *out, const struct config_tracing *t)
+static void print_tracing(FILE *out, const struct config *c)
 {
+	const struct config_tracing *t = &c->tracing;
+
 	fputs(t->on ? "tracing:\n" : "tracing: off\n", out);
 	if (!t->on)
 		return;
 	print_section(out, &section_tracing, t, 1, PROTOCOL_ANY);
 	fprintf(out, INDENT "sample: %.10g%%\n", t->sample / 1e4);
+	if (!t->export.on)
+		return;
+	fputs(INDENT "export:\n" INDENT INDENT, out);
+	print_text(out, "upstream", slice_of(c->upstreams[t->export.upstream].name));
+	print_section(out, &section_export, &t->export, 2, PROTOCOL_ANY);
 }
 
 void config_print(const struct config *c, FILE *out)
@@ -467,7 +474,7 @@ void config_print(const struct config *c, FILE *out)
 	print_logs(out, c);
 	print_error_logs(out, c);
 	print_request_id(out, &c->request_id);
-	print_tracing(out, &c->tracing);
+	print_tracing(out, c);
 	print_resolver(out, &c->resolver);
 	print_groups(out, c);
 	print_trust(out, &c->trust);

@@ -67,6 +67,21 @@ void request_id_read(struct config_reader *r, const struct node *n)
 		report_error(&r->report, n->at, "%s", fault);
 }
 
+static void export_read(struct config_reader *r, const struct node *n, struct config_export *e)
+{
+	struct section_values values;
+
+	e->on = section_read(r, n, &section_export, e, &values);
+	if (!e->on)
+		return;
+	e->upstream = upstream_find(r, values.of[KEY_export_upstream], CONFIG_HTTP);
+	n = values.of[KEY_export_path];
+	if (n && e->path.len > 0 && e->path.ptr[0] != '/')
+		report_error(&r->report, n->at,
+			     "this is a URL, and the server is that of 'upstream'; write 'path: "
+			     "/v1/traces'");
+}
+
 void tracing_read(struct config_reader *r, const struct node *n)
 {
 	struct config_tracing *t = &r->config->tracing;
@@ -80,4 +95,6 @@ void tracing_read(struct config_reader *r, const struct node *n)
 			     "'tracing' takes off, on or a map; write on, or { sample: 1%% }");
 	if (values.of[KEY_tracing_sample])
 		percent_read(r, values.of[KEY_tracing_sample], "'sample: 1%'", &t->sample);
+	if (values.of[KEY_tracing_export])
+		export_read(r, values.of[KEY_tracing_export], &t->export);
 }

@@ -70,6 +70,25 @@ void emit_uri_decoded(struct emit *e, struct slice s)
 	emit_encoded(e, s, SLICE("/:@!$'()*,"));
 }
 
+void emit_escaped(struct emit *e, struct slice s, const char *hex_prefix)
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t from = 0;
+
+	for (size_t i = 0; i < s.len; i++) {
+		unsigned char b = (unsigned char)s.ptr[i];
+		char escape[2] = { digits[b >> 4], digits[b & 15] };
+
+		if (b >= 0x20 && b < 0x7f && b != '"' && b != '\\')
+			continue;
+		emit_slice(e, (struct slice){ s.ptr + from, i - from });
+		emit_slice(e, slice_of(hex_prefix));
+		emit_slice(e, (struct slice){ escape, 2 });
+		from = i + 1;
+	}
+	emit_slice(e, (struct slice){ s.ptr + from, s.len - from });
+}
+
 /* ---- HTTP/1.1 (RFC 9112 2.1) --------------------------------------------------
  * Each function reserves its bytes at once and appends literals, which are a store or two. */
 

@@ -50,6 +50,7 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 	struct log_record_fields own;
 	struct field_block b;
 
+	log_record_next_try(x->relay.record, &x->proxy->random);
 	log_record_request_fields(&own, x->relay.record);
 	r.own = own.fields;
 	r.own_n = own.n;
@@ -139,6 +140,7 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 		.hash = action_hash(g, view, proxy->upstream),
 		.held_list = &x->client->held,
 		.times = &x->relay.times.lease,
+		.record = x->relay.record,
 		.first = x->down->uses == 1,
 		.hold_on_return = identity_presented(h),
 		.upgrade = h->upgrade,

@@ -5,6 +5,7 @@
 #include "lateness.h"
 #include "proxy/identity.h"
 #include "proxy/requesttimes.h"
+#include "spans.h"
 
 static struct tick *attempt_tick(const struct attempt *a)
 {
@@ -119,6 +120,7 @@ static void attempt_fail(struct attempt *a, enum ending ending)
 	set_state(a, ATTEMPT_FAILED);
 	a->ending = (uint8_t)ending;
 	blame(a, ending);
+	span_end_try(a, ending_text(ending));
 	stats = upstream_stats(a->request->upstream);
 	if (ending == ENDING_ORIGIN_TIMEOUT || ending == ENDING_ORIGIN_SEND_TIMEOUT ||
 	    ending == ENDING_CONNECT_TIMEOUT)
@@ -151,7 +153,7 @@ static void begin_sending(struct attempt *a)
 	a->sent_us = attempt_tick(a)->now_us;
 	stat_add(&upstream_stats(a->request->upstream)->requests, 1);
 	set_state(a, ATTEMPT_SENDING);
-	if (!stream_send_kept_head(s, buf_ref(a->request->head),
+	if (!stream_send_kept_head(s, span_head(a),
 				   (enum framing)a->request->framing,
 				   a->request->length)) {
 		attempt_fail(a, ENDING_NO_MEMORY);
@@ -401,6 +403,7 @@ static void response_ended(struct attempt *a)
 	set_state(a, ATTEMPT_ENDED);
 	count_end(a, upstream_stats(a->request->upstream)->phases);
 	count_end(a, lease_phases(&a->lease));
+	span_end_try(a, NULL);
 	upstream_completed(&a->lease);
 	upstream_return(&a->lease, a->reusable && a->lease.stream->sent);
 }
@@ -487,6 +490,7 @@ void attempt_begin(struct attempt *a, const struct attempt_request *q,
 
 void attempt_end(struct attempt *a)
 {
+	span_end_try(a, a->tunnel ? NULL : "cancelled");
 	if (a->lease.state != LEASE_NONE)
 		upstream_return(&a->lease, false);
 }

@@ -2,6 +2,7 @@
 
 #include "hedge.h"
 #include "retry.h"
+#include "spans.h"
 
 static struct proxy *fetch_proxy(const struct fetch *f)
 {
@@ -41,6 +42,7 @@ void attempts_begin(struct fetch *f)
 	if (f->retry)
 		retry_attempt_began(f->retry);
 	attempt_begin(f->attempt, &f->request, f->request.times);
+	span_begin_try(f->attempt, f->attempts_ended);
 }
 
 /* Ends an attempt, and counts it. */
@@ -90,6 +92,7 @@ static void begin_hedge(struct fetch *f)
 	if (!a)
 		return;
 	attempt_begin(a, &f->request, NULL);
+	span_begin_try(a, f->attempts_ended + 1);
 	f->retry->hedge_began_ms = f->request.tick->now_ms;
 	if (a->lease.state == LEASE_WAITING || a->lease.state == LEASE_FAILED) {
 		attempt_end(a);

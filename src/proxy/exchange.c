@@ -9,6 +9,7 @@
 #include "proxy/identity.h"
 #include "proxy/rule.h"
 #include "reply.h"
+#include "spans.h"
 #include "view.h"
 
 /* ---- endings -------------------------------------------------------------- */
@@ -33,6 +34,7 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	if (!x->relay.tunnel)
 		exchange_count(x);
 	exchange_log(x, ending);
+	span_end_request(x, ending);
 	if (ending == ENDING_CLIENT_GONE && x->relay.status == 0)
 		stat_add(&p->stats->requests_abandoned, 1);
 	if (x->relay.tunnel)

@@ -39,7 +39,7 @@ bool exchange_keep_for_logs(struct exchange *x, const struct head *h)
 {
 	uint8_t logs = logs_of(x);
 
-	if (logs == 0)
+	if (logs == 0 && !(x->relay.record && x->relay.record->exported))
 		return true;
 	return exchange_keep_head(x, h,
 				  logs & x->generation->config->logs_whole ? KEPT_ALL

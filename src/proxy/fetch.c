@@ -1,7 +1,10 @@
 #include "proxy/fetch.h"
 
+#include <string.h>
+
 #include "attempts.h"
 #include "hedge.h"
+#include "proxy/logrecord.h"
 #include "retry.h"
 
 static struct fetch *fetch_of(struct source *s)
@@ -372,6 +375,7 @@ struct fetch *fetch_new(const struct fetch_options *o)
 		.preamble = o->preamble,
 		.held_list = o->held_list,
 		.times = o->times,
+		.record = o->record && o->record->exported ? o->record : NULL,
 		.length = o->length,
 		.hash = o->hash,
 		.method = (uint8_t)o->method,
@@ -380,6 +384,8 @@ struct fetch *fetch_new(const struct fetch_options *o)
 		.hold_on_return = o->hold_on_return || o->preamble,
 		.limits = g->head_limits,
 	};
+	if (f->request.record)
+		memcpy(f->request.span_id, o->record->try_id, sizeof(f->request.span_id));
 	f->secure = o->secure;
 	f->place = o->place;
 	set_timeouts(&f->request, o->route);

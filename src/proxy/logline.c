@@ -12,27 +12,6 @@
 /* A longer value, such as a decoded query parameter, is left out of a template's line. */
 #define VALUE_MAX_BYTES 8192
 
-/* Escapes quotes, backslashes, control characters and non-ASCII bytes, so that a client can
- * neither forge a line nor send control sequences to a terminal. */
-static void put_escaped(struct emit *e, struct slice s, const char *hex_prefix)
-{
-	static const char digits[] = "0123456789abcdef";
-	size_t from = 0;
-
-	for (size_t i = 0; i < s.len; i++) {
-		unsigned char b = (unsigned char)s.ptr[i];
-		char escape[2] = { digits[b >> 4], digits[b & 15] };
-
-		if (b >= 0x20 && b < 0x7f && b != '"' && b != '\\')
-			continue;
-		emit_slice(e, (struct slice){ s.ptr + from, i - from });
-		emit_slice(e, slice_of(hex_prefix));
-		emit_slice(e, (struct slice){ escape, 2 });
-		from = i + 1;
-	}
-	emit_slice(e, (struct slice){ s.ptr + from, s.len - from });
-}
-
 static void put_peer(struct emit *e, const struct peer *peer)
 {
 	char text[SOCK_TEXT_MAX];
@@ -77,7 +56,7 @@ static void put_quoted(struct emit *e, struct slice s)
 	emit_slice(e, SLICE(" \""));
 	if (s.len == 0)
 		emit_slice(e, SLICE("-"));
-	put_escaped(e, s, "\\x");
+	emit_escaped(e, s, "\\x");
 	emit_slice(e, SLICE("\""));
 }
 
@@ -87,7 +66,7 @@ static void put_combined(struct access *a, struct emit *e, const struct access_e
 	emit_slice(e, SLICE(" - "));
 	if (x->user.len == 0)
 		emit_slice(e, SLICE("-"));
-	put_escaped(e, x->user, "\\x");
+	emit_escaped(e, x->user, "\\x");
 	emit_slice(e, SLICE(" ["));
 	emit_slice(e, time_local(a));
 	emit_slice(e, SLICE("]"));
@@ -105,7 +84,7 @@ static void put_member(struct emit *e, const char *name, struct slice value)
 	emit_slice(e, SLICE(",\""));
 	emit_slice(e, slice_of(name));
 	emit_slice(e, SLICE("\":\""));
-	put_escaped(e, value, "\\u00");
+	emit_escaped(e, value, "\\u00");
 	emit_slice(e, SLICE("\""));
 }
 
@@ -133,7 +112,7 @@ static void put_tls(struct emit *e, const struct client_tls *t)
 	};
 
 	emit_slice(e, SLICE(",\"tls\":{\"version\":\""));
-	put_escaped(e, t->version, "\\u00");
+	emit_escaped(e, t->version, "\\u00");
 	emit_slice(e, SLICE("\""));
 	for (size_t i = 0; i < COUNT(members); i++)
 		if (members[i].value.len > 0)
@@ -176,9 +155,9 @@ static void put_route_text(struct emit *e, const struct config_route *route, con
 	if (route->host_n > 0) {
 		/* "*.example.org" is ".example.org". */
 		emit_slice(e, route->hosts[0].ptr[0] == '.' ? SLICE("*") : SLICE(""));
-		put_escaped(e, route->hosts[0], hex);
+		emit_escaped(e, route->hosts[0], hex);
 	}
-	put_escaped(e, route->path, hex);
+	emit_escaped(e, route->path, hex);
 	if (route->prefix)
 		emit_slice(e, SLICE("*"));
 }
@@ -253,7 +232,7 @@ static void put_us(struct emit *e, uint64_t us)
 static void put_text(struct emit *e, struct slice s)
 {
 	if (s.len > 0)
-		put_escaped(e, s, "\\x");
+		emit_escaped(e, s, "\\x");
 	else
 		emit_slice(e, SLICE("-"));
 }

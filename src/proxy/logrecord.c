@@ -87,7 +87,20 @@ void log_record_trace(struct log_record *r, const struct head *h, bool trusted,
 		r->trace.flags = random_below(random, CONFIG_SAMPLE_ALL) < c->sample ? TRACE_SAMPLED
 										      : 0;
 	}
-	random_text(r->trace.span_id, SPAN_ID_TEXT / 2, random);
+	memcpy(r->parent_id, r->trace.span_id, sizeof(r->parent_id));
+	log_record_span_id(r->trace.span_id, random);
+	r->exported = c->export.on && r->trace.flags & TRACE_SAMPLED;
+}
+
+void log_record_span_id(char id[SPAN_ID_TEXT], struct random *random)
+{
+	random_text(id, SPAN_ID_TEXT / 2, random);
+}
+
+void log_record_next_try(struct log_record *r, struct random *random)
+{
+	if (r && r->exported)
+		log_record_span_id(r->try_id, random);
 }
 
 static void own_add(struct log_record_fields *f, struct slice name, struct slice value)
@@ -99,6 +112,7 @@ static void own_add(struct log_record_fields *f, struct slice name, struct slice
 void log_record_request_fields(struct log_record_fields *f, const struct log_record *r)
 {
 	const struct config_request_id *c;
+	struct traceparent t;
 
 	f->n = 0;
 	if (!r)
@@ -108,7 +122,10 @@ void log_record_request_fields(struct log_record_fields *f, const struct log_rec
 		own_add(f, slice_of(c->field), c->request ? log_record_id(r) : SLICE(""));
 	if (!r->traced)
 		return;
-	traceparent_text(&r->trace, f->traceparent);
+	t = r->trace;
+	if (r->exported)
+		memcpy(t.span_id, r->try_id, sizeof(t.span_id));
+	traceparent_text(&t, f->traceparent);
 	own_add(f, SLICE("traceparent"), (struct slice){ f->traceparent, TRACEPARENT_TEXT });
 	/* What vendors have added belongs to the trace that it came with. */
 	if (!r->has_parent)

@@ -203,6 +203,7 @@ void proxy_adopt(struct proxy *p, struct generation *g)
 	p->generation = g;
 	generation_activate(g);
 	apply_limits(p);
+	exporter_configure(&p->exporter);
 	if (previous)
 		generation_put(previous);
 }
@@ -260,6 +261,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	slab_init(&p->origins, "origin", sizeof(struct origin), 0);
 	slab_init(&p->budgets, "budget", sizeof(struct budget), 0);
 	slab_init(&p->latencies, "latency", sizeof(struct latency), 0);
+	exporter_init(&p->exporter, p);
 	init_front(p, o);
 	first = generation_new(p, &o->generation);
 	if (!first)
@@ -300,13 +302,14 @@ void proxy_drain_gracefully(struct proxy *p)
 void proxy_close(struct proxy *p)
 {
 	front_close(&p->front);
+	exporter_abandon(&p->exporter);
 }
 
 bool proxy_idle(struct proxy *p)
 {
 	bool idle = true;
 
-	if (!front_empty(&p->front))
+	if (!front_empty(&p->front) || !exporter_drain(&p->exporter))
 		return false;
 	LIST_EACH(&p->services, node) {
 		struct service *s = LIST_ITEM(node, struct service, node);
@@ -330,6 +333,7 @@ void proxy_done(struct proxy *p)
 	timer_stop(&p->tick->wheel, &p->descriptor_timer);
 	timer_stop(&p->tick->wheel, &p->sweep);
 	task_stop(&p->sweeper);
+	exporter_done(&p->exporter);
 	generations_done(p);
 	front_done(&p->front);
 	slab_done(&p->exchanges);
@@ -360,6 +364,7 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->origins);
 	slab_trim(&p->budgets);
 	slab_trim(&p->latencies);
+	slab_trim(&p->exporter.batches);
 	LIST_EACH(&p->services, node)
 		service_trim(LIST_ITEM(node, struct service, node));
 }

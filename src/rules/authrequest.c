@@ -162,6 +162,7 @@ static struct source *fetch_begin(struct exchange *x, const struct request_view 
 		.framing = FRAMING_NONE,
 		.hash = action_hash(x->generation, view, a->proxy.upstream),
 		.hold_on_return = identity_presented(view->head),
+		.record = x->relay.record,
 	});
 	return f ? &f->source : NULL;
 }
