@@ -5,14 +5,16 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test test-long sim soak mutants programs tests notes install deb fuzz format tidy analyse cost clean help FORCE
+.PHONY: all run test test-long sim soak mutants programs tests notes install dist deb fuzz format tidy analyse cost clean help FORCE
 .PHONY: bench bench-quick bench-compare bench-concurrency bench-micro
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
 VARIANTS := release asan tsan
 PREFIX := /usr/local
-sysconfdir := $(PREFIX)/etc
+datadir := $(PREFIX)/share
+docdir := $(datadir)/doc/fairlead
+unitdir := $(PREFIX)/lib/systemd/system
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -106,11 +108,32 @@ programs tests: %: $(VARIANT)/%
 notes: release/notes
 	@tests/run '^notes/'
 
-## make install    puts fairlead and its example configuration below DESTDIR and PREFIX
-install: programs
+## make install    puts fairlead, manual pages, completion, examples and the units of systemd
+##                 below DESTDIR and PREFIX (/usr/local)
+install: programs build/man/fairlead.8
 	install -D -m 755 build/$(VARIANT)/fairlead $(DESTDIR)$(PREFIX)/bin/fairlead
-	install -D -m 644 examples/quickstart.yaml \
-		$(DESTDIR)$(sysconfdir)/fairlead/fairlead.yaml.example
+	install -D -m 644 -t $(DESTDIR)$(datadir)/man/man8 build/man/fairlead.8
+	install -D -m 644 -t $(DESTDIR)$(datadir)/man/man5 build/man/fairlead.yaml.5
+	install -d $(DESTDIR)$(datadir)/bash-completion/completions \
+		$(DESTDIR)$(datadir)/zsh/site-functions $(DESTDIR)$(unitdir)
+	build/$(VARIANT)/fairlead completion bash \
+		>$(DESTDIR)$(datadir)/bash-completion/completions/fairlead
+	build/$(VARIANT)/fairlead completion zsh >$(DESTDIR)$(datadir)/zsh/site-functions/_fairlead
+	install -D -m 644 -t $(DESTDIR)$(docdir) README.md SECURITY.md CHANGELOG.md LICENSE docs/*
+	install -D -m 644 -t $(DESTDIR)$(docdir)/examples examples/*.* examples/Dockerfile
+	install -D -m 644 -t $(DESTDIR)$(docdir)/examples/pages examples/pages/*
+	install -D -m 644 -t $(DESTDIR)$(docdir)/examples/prometheus examples/prometheus/*
+	install -D -m 644 debian/fairlead.logrotate $(DESTDIR)$(docdir)/examples/fairlead.logrotate
+	sed 's,/usr/local/bin,$(PREFIX)/bin,' examples/fairlead.service \
+		>$(DESTDIR)$(unitdir)/fairlead.service
+	install -m 644 -t $(DESTDIR)$(unitdir) examples/fairlead.socket
+
+build/man/fairlead.8: docs/command-line.md docs/configuration.md include/run/version.h tools/man
+	@tools/man build/man
+
+## make dist       the sources as build/dist/fairlead-VERSION.tar.gz, reproducible
+dist:
+	@tools/dist
 
 ## make deb        builds the Debian package into build/deb and checks it with lintian
 deb:

@@ -61,10 +61,11 @@ static const struct section *section_named(const char *name, const char *suffix)
 
 /* ---- values -------------------------------------------------------------------- */
 
-/* A value by reference, ${env.NAME} or ${file:PATH}, may be anything. */
+/* A value by reference, ${env.NAME}, ${file:PATH} or ${credential.NAME}, may be anything. */
 static void print_reference(FILE *out)
 {
-	fputs("{ \"type\": \"string\", \"pattern\": \"\\\\$\\\\{(env\\\\.|file:)\" }",
+	fputs("{ \"type\": \"string\", "
+	      "\"pattern\": \"\\\\$\\\\{(env\\\\.|file:|credential\\\\.)\" }",
 	      out);
 }
 

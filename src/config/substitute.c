@@ -1,5 +1,6 @@
-/* `${env.NAME}`, `${env.NAME:-VALUE}` and `${file:PATH}` in values: replaced in the tree, before
- * sections are read. What they stand for is text, also where variables are allowed.
+/* `${env.NAME}`, `${env.NAME:-VALUE}`, `${file:PATH}` and `${credential.NAME}` in values:
+ * replaced in the tree, before sections are read. What they stand for is text, also where
+ * variables are allowed.
  *
  * Nodes remember what was written, which is what `--print` shows: the names of secrets, not their
  * contents. The values are in the snapshot; files are watched as others are.
@@ -93,8 +94,10 @@ static bool variable_read(struct substitution *s, struct slice inside,
 
 /* ---- files ---------------------------------------------------------------------- */
 
-/* The content of a file, without line ends behind it. False: reported. */
-static bool content_read(struct substitution *s, struct slice path, struct slice *value)
+/* The content of a file, without line ends behind it. `at`: its part of the text. False:
+ * reported. */
+static bool line_read(struct substitution *s, struct slice at, struct slice path,
+		      struct slice *value)
 {
 	struct node n = *s->n;
 	const struct config_file *f;
@@ -110,12 +113,43 @@ static bool content_read(struct substitution *s, struct slice path, struct slice
 	for (size_t i = 0; i < value->len; i++)
 		if ((unsigned char)value->ptr[i] < ' ' || value->len > VALUE_BYTES_MAX) {
 			report_error(
-				&s->r->report, pos_of(s, path),
+				&s->r->report, pos_of(s, at),
 				"'%.*s' is not a line of text; write one line into it",
 				REPORT_ARG(path));
 			return false;
 		}
 	return true;
+}
+
+/* `inside`: behind "file:". */
+static bool content_read(struct substitution *s, struct slice inside, struct slice *value)
+{
+	return line_read(s, inside, inside, value);
+}
+
+/* The file of a credential of systemd (systemd.exec(5)), in a folder that only a service has.
+ * `inside`: behind "credential.". False: reported. */
+static bool credential_read(struct substitution *s, struct slice inside,
+			    struct slice *value)
+{
+	struct slice folder;
+	char *path;
+
+	if (inside.len == 0 || memchr(inside.ptr, '/', inside.len)) {
+		report_error(&s->r->report, pos_of(s, inside),
+			     "'%.*s' is not the name of a credential; write ${credential.NAME}",
+			     REPORT_ARG(inside));
+		return false;
+	}
+	if (!variable_get(s->r, SLICE("CREDENTIALS_DIRECTORY"), &folder)) {
+		report_error(&s->r->report, pos_of(s, inside),
+			     "the environment variable 'CREDENTIALS_DIRECTORY' is not set, as it "
+			     "is in a service with credentials; set it, or write "
+			     "'${file:PATH}'");
+		return false;
+	}
+	path = arena_format(s->r->memory, "%.*s/%.*s", SLICE_ARG(folder), SLICE_ARG(inside));
+	return line_read(s, inside, slice_of(path), value);
 }
 
 /* ---- values --------------------------------------------------------------------- */
@@ -133,23 +167,41 @@ static struct slice written_of(struct substitution *s, struct slice whole,
 		arena_format(s->r->memory, "${file:%s}", contents_written(s->r, &n)));
 }
 
+struct reference_kind {
+	struct slice mark;
+	bool is_path; /* what is inside is relative to the folder of the file */
+	bool (*read)(struct substitution *s, struct slice inside, struct slice *value);
+};
+
+static const struct reference_kind reference_kinds[] = {
+	{ SLICE("${env."), false, variable_read },
+	{ SLICE("${file:"), true, content_read },
+	{ SLICE("${credential."), false, credential_read },
+};
+
+/* NULL: a variable of a template, or plain text. */
+static const struct reference_kind *kind_of(struct slice text)
+{
+	for (size_t i = 0; i < COUNT(reference_kinds); i++)
+		if (slice_starts(text, reference_kinds[i].mark))
+			return &reference_kinds[i];
+	return NULL;
+}
+
 /* A reference at the beginning of `rest`, of `used` bytes. False: there is none, or it was
  * reported. */
 static bool reference_read(struct substitution *s, struct slice rest, size_t *used)
 {
-	static const struct slice env = SLICE("${env."), file = SLICE("${file:");
-	bool is_file = slice_starts(rest, file);
+	const struct reference_kind *kind = kind_of(rest);
 	const char *end = memchr(rest.ptr, '}', rest.len);
-	size_t begin = is_file ? file.len : env.len;
 	struct slice inside, value;
 	struct node_reference *ref;
 
-	if ((!is_file && !slice_starts(rest, env)) || !end)
+	if (!kind || !end)
 		return false;
 	*used = (size_t)(end - rest.ptr) + 1;
-	inside = (struct slice){ rest.ptr + begin, *used - begin - 1 };
-	if (is_file ? !content_read(s, inside, &value)
-		    : !variable_read(s, inside, &value)) {
+	inside = (struct slice){ rest.ptr + kind->mark.len, *used - kind->mark.len - 1 };
+	if (!kind->read(s, inside, &value)) {
 		s->refused = true;
 		return false;
 	}
@@ -157,7 +209,7 @@ static bool reference_read(struct substitution *s, struct slice rest, size_t *us
 	ref->at = s->out_n;
 	ref->len = value.len;
 	ref->written = written_of(s, (struct slice){ rest.ptr, *used },
-				  is_file ? inside : SLICE(""));
+				  kind->is_path ? inside : SLICE(""));
 	*s->end = ref;
 	s->end = &ref->next;
 	append(s, value);

@@ -189,11 +189,23 @@ def is_memcached(text, name):
     return bool(own and "protocol: memcached" in own[1])
 
 
+@functools.cache
+def credentials():
+    """The folder of the credentials that pages name."""
+    folder = os.path.join(rig.TMP, "credentials")
+    os.makedirs(folder)
+    shutil.copy(certificate_files()[1].pem, os.path.join(folder, "www.pem"))
+    with open(os.path.join(folder, "api-token"), "w") as f:
+        f.write("token\n")
+    return folder
+
+
 def tested(text):
     path = os.path.join(rig.TMP, "page.yaml")
     with open(path, "w") as f:
         f.write(with_addresses(text))
-    return subprocess.run([rig.FAIRLEAD, "-t", "-c", path], capture_output=True, text=True)
+    return subprocess.run([rig.FAIRLEAD, "-t", "-c", path], capture_output=True, text=True,
+                          env={**os.environ, "CREDENTIALS_DIRECTORY": credentials()})
 
 
 def check_configurations(page):

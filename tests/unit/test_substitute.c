@@ -236,12 +236,47 @@ static void test_errors(void **state)
 		GOOD "user: nobody\n");
 }
 
+/* Credentials of a service: files in a folder that the environment names. */
+static void test_credentials(void **state)
+{
+	struct config *c;
+	char *text;
+
+	(void)state;
+	tls_file_write("two", SLICE("one\ntwo\n"));
+	tls_file_write("token", SLICE("t0ken\n"));
+	unsetenv("CREDENTIALS_DIRECTORY");
+	expect_errors(GOOD "user: ${credential.token}\ngroup: \"a${credential.a/b}\"\n",
+		      MAIN
+		      ":6:20: the environment variable 'CREDENTIALS_DIRECTORY' is not set, as it is "
+		      "in a service with credentials; set it, or write '${file:PATH}'\n" MAIN
+		      ":7:23: 'a/b' is not the name of a credential; write ${credential.NAME}\n",
+		      GOOD "user: nobody\n");
+	setenv("CREDENTIALS_DIRECTORY", ".", 1);
+	expect_errors(GOOD "user: ${credential.absent}\ngroup: ${credential.two}\n",
+		      MAIN
+		      ":6:7: './absent' cannot be read (No such file or directory); write the path "
+		      "of a file that the user who starts fairlead can read\n" MAIN
+		      ":7:21: './two' is not a line of text; write one line into it\n",
+		      GOOD "user: nobody\n");
+	c = read_main("listen: 8080\nupstreams: { app: { servers: [127.0.0.1:1] } }\nroutes:\n"
+		      "  - { prefix: /, proxy: { upstream: app, path: \"/${credential.token}\" } }\n");
+	assert_string_equal(messages, "");
+	assert_true(slice_equal(c->routes[0].proxy->path, SLICE("/t0ken")));
+	text = printed(c);
+	assert_non_null(strstr(text, "/${credential.token}"));
+	assert_null(strstr(text, "t0ken"));
+	free(text);
+	config_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),  cmocka_unit_test(test_tests),
 		cmocka_unit_test(test_hidden),  cmocka_unit_test(test_snapshot),
 		cmocka_unit_test(test_watched), cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_credentials),
 	};
 	int failed;
 
