@@ -18,8 +18,14 @@
  *                  └─────────────────────────────────────┘
  *                    server down, queue full, deadline
  *
+ * A call may be *impatient*: its requester waits for less than `timeout`. When that time is over it
+ * calls memcache_give_up(); the link stays, and the reply is dropped as that of a forgotten call.
+ * The server is then *slow*: for a second its impatient calls are a miss at once; then those of one
+ * tick are sent as a trial. Any reply in time to an impatient call ends that.
+ *
  * Late link: a timeout closes the link, because a late reply would be taken for the next
- * call's. The calls behind the late one are sent once more, with their old deadlines.
+ * call's. The calls behind the late one are sent once more, with their old deadlines,
+ * except counts: nobody knows whether the server has counted them.
  *
  * Stale link: memcached closes links that were idle, or all when it ends. If the link had
  * delivered a reply before, each call whose reply has not begun is sent once more, with
@@ -63,7 +69,7 @@ enum call_state {
 	CALL_WAITING, /* for a link */
 	CALL_SENT,
 	CALL_HIT,    /* the value is complete */
-	CALL_MISS,   /* or its server is down */
+	CALL_MISS,   /* or its server is down: see `unasked` */
 	CALL_FAILED, /* see `failure` */
 };
 
@@ -79,6 +85,7 @@ struct memcache_call {
 	enum call_state state;
 	enum call_failure failure;
 	uint64_t length; /* of the value */
+	bool unasked;    /* CALL_MISS: its server is down or slow, and has not said so */
 	void *owner;     /* the requester's */
 	/* Private. */
 	struct list node; /* in a server's queue, or in a link's calls in flight */
@@ -90,8 +97,10 @@ struct memcache_call {
 	uint64_t sent_us;
 	struct piece value; /* first piece of the value */
 	struct value_piece *more, *more_last;
+	void (*done)(struct memcache_call *call);
+	uint32_t ttl_s;
 	uint8_t command, key_len;
-	bool forgotten, large, retried;
+	bool forgotten, large, retried, impatient;
 	char key[MEMCACHE_KEY_MAX];
 };
 
@@ -143,7 +152,20 @@ void memcache_probed(struct memcache *m, unsigned index, const struct config_add
  * the same name keep their links and calls. False: no memory, and nothing has changed. */
 bool memcache_reconfigure(struct memcache *m, const struct config_upstream *config);
 
-/* Starts a call; the key is valid (memcache_key_valid()). NULL: no memory. */
+struct memcache_ask {
+	enum memcache_command command;
+	struct slice key; /* valid: memcache_key_valid() */
+	uint32_t ttl_s;   /* MEMCACHE_COUNT */
+	bool impatient;
+	/* As memcache_options.done. NULL: nobody waits for the reply; the call is as forgotten. */
+	void (*done)(struct memcache_call *call);
+	void *owner;
+};
+
+/* Starts a call. NULL: no memory. */
+struct memcache_call *memcache_ask(struct memcache *m, const struct memcache_ask *ask);
+
+/* The same for a value, with memcache_options.done. */
 struct memcache_call *memcache_get(struct memcache *m, enum memcache_command command,
 				   struct slice key, void *owner);
 
@@ -152,6 +174,13 @@ bool memcache_take(struct memcache_call *call, struct piece *p);
 
 /* Ends the call for its requester, in any state; *where is NULL then. */
 void memcache_forget(struct memcache_call **where);
+
+/* Takes back what a call with MEMCACHE_COUNT has counted, or will have: a call that nobody waits
+ * for. Without memory the counter stays one too high. */
+void memcache_take_back(const struct memcache_call *counted);
+
+/* As memcache_forget(), for an impatient call in CALL_WAITING or CALL_SENT: its server is slow. */
+void memcache_give_up(struct memcache_call **where);
 
 /* Frees unused memory; once a second. */
 void memcache_trim(struct memcache *m);

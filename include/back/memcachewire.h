@@ -18,13 +18,20 @@
 /* Most bytes of one request. */
 #define MEMCACHE_REQUEST_MAX (MEMCACHE_KEY_MAX + 32)
 
-enum memcache_command { MEMCACHE_GET, MEMCACHE_MG };
+enum memcache_command {
+	MEMCACHE_GET,
+	MEMCACHE_MG,
+	MEMCACHE_COUNT,   /* one more, from 0 if there is no such counter; its value is the hit */
+	MEMCACHE_UNCOUNT, /* one less; a miss if there is no such counter */
+};
 
 /* 1 to 250 bytes, no space, no control character. */
 bool memcache_key_valid(struct slice key);
 
-/* Writes "get KEY CRLF" or "mg KEY v CRLF"; returns the length. */
-size_t memcache_emit_get(char *out, enum memcache_command command, struct slice key);
+/* Writes "get KEY", "mg KEY v", "ma KEY NTTL J1 v" or "ma KEY MD v", with CRLF; returns the length.
+ * `ttl_s`: of a counter that MEMCACHE_COUNT makes. */
+size_t memcache_emit(char *out, enum memcache_command command, struct slice key,
+		     uint32_t ttl_s);
 
 enum memcache_reply_kind {
 	MEMCACHE_HIT, /* `length` bytes of value and the tail follow the line */

@@ -9,8 +9,8 @@
  *           needs to fill is as one that was never seen, and its word is free
  *   counts  the state is how many are under way: at 0 the word is free
  *
- * The state has the low 40 bits of a time, which come again after 12 days. The last word of a line of
- * rates says in which age (3 days) the line was last used. Whoever uses it first in another age
+ * The state has the low 40 bits of a time, which come again after 12 days. The last word of a line
+ * of rates says in which age (3 days) the line was last used. Whoever uses it first in another age
  * frees the words whose buckets are full, so that no word is ever older than its bits can tell.
  *
  * If a line is full, a rate takes the place of the key whose bucket is nearest to full, which

@@ -66,6 +66,8 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(tunnels, gauge, "Upgraded connections")                                      \
 	X(rate_limits_exceeded, counter, "Requests over a rate limit")                 \
 	X(requests_delayed, counter, "Requests that waited because of a rate limit")   \
+	X(rate_limits_shared, counter, "Requests judged with shared counters")         \
+	X(rate_limits_unshared, counter, "Requests that shared counters did not judge") \
 	X(concurrency_limits_exceeded, counter, "Requests over a concurrency limit")   \
 	X(responses_1xx, counter, "Responses by status class")                         \
 	X(responses_2xx, counter, "")                                                  \

@@ -60,6 +60,11 @@ struct proxy {
 	struct slab works[ACTIONS_MAX]; /* of the actions that have work: see action.h */
 	struct slab rules;              /* struct rules_at_work */
 	struct list verifications;      /* of passwords, in progress: rules/basicauth.c */
+	struct limit_sharing {
+		struct tls_digester *digester; /* NULL: not used yet */
+		uint64_t logged_ms;            /* the last line; 0: none */
+		uint32_t skipped;              /* failures since then without one */
+	} limit_sharing; /* rules/sharedrate.h */
 	struct slab rule_works[RULES_MAX]; /* of the rules that have work: see rule.h */
 	struct slab origins;            /* of all upstreams */
 	struct slab budgets, latencies; /* of all retry states */

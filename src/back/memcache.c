@@ -86,19 +86,22 @@ static void call_expired(struct timer *t)
 	tick_run(m->options.tick, &m->task);
 }
 
-struct memcache_call *memcache_get(struct memcache *m, enum memcache_command command,
-				   struct slice key, void *owner)
+struct memcache_call *memcache_ask(struct memcache *m, const struct memcache_ask *ask)
 {
 	struct memcache_call *call = slab_take(&m->calls);
 
-	ASSERT(memcache_key_valid(key));
+	ASSERT(memcache_key_valid(ask->key));
 	if (!call)
 		return NULL;
 	call->state = CALL_WAITING;
-	call->owner = owner;
-	call->command = (uint8_t)command;
-	call->key_len = (uint8_t)key.len;
-	memcpy(call->key, key.ptr, key.len);
+	call->owner = ask->owner;
+	call->done = ask->done;
+	call->forgotten = !ask->done;
+	call->impatient = ask->impatient;
+	call->command = (uint8_t)ask->command;
+	call->ttl_s = ask->ttl_s;
+	call->key_len = (uint8_t)ask->key.len;
+	memcpy(call->key, ask->key.ptr, ask->key.len);
 	call->memcache = m;
 	call->server = memcache_server_of(m, call);
 	list_init(&call->node);
@@ -107,6 +110,33 @@ struct memcache_call *memcache_get(struct memcache *m, enum memcache_command com
 	list_append(&m->unplaced, &call->event_node);
 	tick_run(m->options.tick, &m->task);
 	return call;
+}
+
+struct memcache_call *memcache_get(struct memcache *m, enum memcache_command command,
+				   struct slice key, void *owner)
+{
+	return memcache_ask(m, &(struct memcache_ask){ .command = command,
+						       .key = key,
+						       .done = m->options.done,
+						       .owner = owner });
+}
+
+void memcache_take_back(const struct memcache_call *counted)
+{
+	ASSERT(counted->command == MEMCACHE_COUNT);
+	/* Whatever becomes of it: nobody waits. */
+	(void)memcache_ask(counted->memcache,
+			   &(struct memcache_ask){
+				   .command = MEMCACHE_UNCOUNT,
+				   .key = { counted->key, counted->key_len },
+				   .impatient = true });
+}
+
+void memcache_give_up(struct memcache_call **where)
+{
+	ASSERT((*where)->impatient && (*where)->server);
+	server_is_late((*where)->server);
+	memcache_forget(where);
 }
 
 void memcache_forget(struct memcache_call **where)
@@ -149,7 +179,8 @@ static void enqueue_unplaced(struct memcache *m)
 
 		if (m->closing) {
 			call_decide(call, CALL_FAILED, CALL_ERROR);
-		} else if (!server_reject_if_down(call->server, call)) {
+		} else if (!server_reject_if_slow(call->server, call) &&
+			   !server_reject_if_down(call->server, call)) {
 			server_enqueue(call->server, call, false);
 			server_schedule(call->server);
 		}
@@ -167,8 +198,12 @@ static void notify_decided(struct memcache *m)
 {
 	struct list *node;
 
-	while ((node = list_pop(&m->decided)))
-		m->options.done(LIST_ITEM(node, struct memcache_call, event_node));
+	while ((node = list_pop(&m->decided))) {
+		struct memcache_call *call = LIST_ITEM(node, struct memcache_call,
+						       event_node);
+
+		call->done(call);
+	}
 }
 
 static void memcache_step(struct task *task)

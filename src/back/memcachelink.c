@@ -154,8 +154,9 @@ bool link_send(struct memcache_link *l, struct memcache_call *call)
 	if (!block_open(l))
 		return false;
 	l->out->end +=
-		(uint32_t)memcache_emit_get(l->out->data + l->out->end, call->command,
-					    (struct slice){ call->key, call->key_len });
+		(uint32_t)memcache_emit(l->out->data + l->out->end, call->command,
+					(struct slice){ call->key, call->key_len },
+					call->ttl_s);
 	call->state = CALL_SENT;
 	call->link = l;
 	call->sent_us = tick->now_us;
@@ -207,7 +208,7 @@ static bool may_retry(const struct memcache_link *l, const struct memcache_call 
 	case LINK_GIVEN_UP:
 		return false;
 	case LINK_LATE:
-		return true;
+		return call->command == MEMCACHE_GET || call->command == MEMCACHE_MG;
 	case LINK_STALE:
 		return !reply_begun(l, call);
 	}

@@ -81,6 +81,8 @@ struct memcache_server {
 	unsigned address; /* index: that worked last, or is tried next */
 	unsigned address_n;
 	uint64_t retry_ms;   /* no connect before, unless there is no link */
+	uint64_t slow_ms;    /* impatient calls are not sent before; 0: it is not slow */
+	uint64_t trial_ms;   /* except those of this millisecond */
 	uint32_t links;      /* links connecting or open */
 	uint32_t connecting; /* links connecting */
 	uint32_t idle;       /* open links without a call */
@@ -212,6 +214,13 @@ void server_schedule(struct memcache_server *s);
 /* If the server is down the call is decided at once: true. Starts a trial connect when it
  * is due. */
 bool server_reject_if_down(struct memcache_server *s, struct memcache_call *call);
+
+/* An impatient call was given up: the server is slow. One got its reply: it is not. */
+void server_is_late(struct memcache_server *s);
+void server_in_time(struct memcache_server *s);
+
+/* If the server is slow an impatient call is decided at once: true. */
+bool server_reject_if_slow(struct memcache_server *s, struct memcache_call *call);
 
 /* The first address from `from` on, in a circle, that is not down; `from` if all are. */
 unsigned server_next_address(const struct memcache_server *s, unsigned from);

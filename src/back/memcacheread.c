@@ -70,6 +70,8 @@ static void call_replied(struct memcache_link *l, struct memcache_call *call,
 			 enum call_state state, enum call_failure failure)
 {
 	l->replied = true;
+	if (call->impatient && !call->forgotten)
+		server_in_time(l->server);
 	call_decide(call, state, failure);
 }
 

@@ -156,18 +156,24 @@ void server_set_state(struct memcache_server *s, enum server_state state)
 
 /* ---- down ------------------------------------------------------------------- */
 
+static void call_miss(struct memcache_call *call)
+{
+	call->unasked = true;
+	call_decide(call, CALL_MISS, 0);
+}
+
 static void call_reject(const struct memcache_server *s, struct memcache_call *call)
 {
 	if (s->state == SERVER_SHORT)
 		call_decide(call, CALL_FAILED, CALL_ERROR);
 	else
-		call_decide(call, CALL_MISS, 0);
+		call_miss(call);
 }
 
 bool server_reject_if_down(struct memcache_server *s, struct memcache_call *call)
 {
 	if (s->probed_down) {
-		call_decide(call, CALL_MISS, 0);
+		call_miss(call);
 		return true;
 	}
 	if (s->state == SERVER_UP)
@@ -175,6 +181,34 @@ bool server_reject_if_down(struct memcache_server *s, struct memcache_call *call
 	if (s->links == 0 && server_now_ms(s) >= s->retry_ms && link_connect(s) < 0)
 		server_connect_failed(s, -ENOMEM);
 	call_reject(s, call);
+	return true;
+}
+
+/* ---- slow ------------------------------------------------------------------- */
+
+void server_is_late(struct memcache_server *s)
+{
+	s->slow_ms = server_now_ms(s) + RETRY_MS;
+	s->trial_ms = 0;
+}
+
+void server_in_time(struct memcache_server *s)
+{
+	s->slow_ms = s->trial_ms = 0;
+}
+
+bool server_reject_if_slow(struct memcache_server *s, struct memcache_call *call)
+{
+	uint64_t now_ms = server_now_ms(s);
+
+	if (!call->impatient || s->slow_ms == 0 || now_ms == s->trial_ms)
+		return false;
+	if (now_ms >= s->slow_ms) {
+		s->slow_ms = now_ms + RETRY_MS;
+		s->trial_ms = now_ms;
+		return false;
+	}
+	call_miss(call);
 	return true;
 }
 

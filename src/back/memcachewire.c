@@ -1,5 +1,8 @@
 #include "back/memcachewire.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 /* The rest of a line that is being parsed. */
 struct words {
 	struct slice left;
@@ -24,9 +27,10 @@ static char *emit_append(char *out, struct slice s)
 	return out + s.len;
 }
 
-size_t memcache_emit_get(char *out, enum memcache_command command, struct slice key)
+size_t memcache_emit(char *out, enum memcache_command command, struct slice key,
+		     uint32_t ttl_s)
 {
-	char *end = out;
+	char *end = out, number[16];
 
 	ASSERT(key.len >= 1 && key.len <= MEMCACHE_KEY_MAX);
 	switch (command) {
@@ -38,6 +42,18 @@ size_t memcache_emit_get(char *out, enum memcache_command command, struct slice 
 		end = emit_append(end, SLICE("mg "));
 		end = emit_append(end, key);
 		end = emit_append(end, SLICE(" v"));
+		break;
+	case MEMCACHE_COUNT:
+		snprintf(number, sizeof(number), " N%" PRIu32, ttl_s);
+		end = emit_append(end, SLICE("ma "));
+		end = emit_append(end, key);
+		end = emit_append(end, slice_of(number));
+		end = emit_append(end, SLICE(" J1 v"));
+		break;
+	case MEMCACHE_UNCOUNT:
+		end = emit_append(end, SLICE("ma "));
+		end = emit_append(end, key);
+		end = emit_append(end, SLICE(" MD v"));
 		break;
 	}
 	end = emit_append(end, SLICE("\r\n"));
@@ -133,6 +149,13 @@ static bool parse_line(struct memcache_reply *r, enum memcache_command command,
 			return parse_va(r, w);
 		miss = SLICE("EN");
 		break;
+	case MEMCACHE_COUNT:
+	case MEMCACHE_UNCOUNT:
+		if (skip(&w, SLICE("VA ")))
+			return parse_va(r, w);
+		/* Not found; not stored is nothing else to the caller. */
+		miss = slice_equal(line, SLICE("NS")) ? line : SLICE("NF");
+		break;
 	}
 	r->kind = MEMCACHE_MISS;
 	return slice_equal(line, miss);
@@ -162,6 +185,8 @@ bool memcache_tail_valid(const struct memcache_reply *r, enum memcache_command c
 	case MEMCACHE_GET:
 		return slice_equal((struct slice){ tail, r->tail }, SLICE("\r\nEND\r\n"));
 	case MEMCACHE_MG:
+	case MEMCACHE_COUNT:
+	case MEMCACHE_UNCOUNT:
 		return slice_equal((struct slice){ tail, r->tail }, SLICE("\r\n"));
 	}
 	return false;

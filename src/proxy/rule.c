@@ -2,6 +2,7 @@
 
 #include "proxy/proxy.h"
 #include "rulework.h"
+#include "tls/digest.h"
 #include "view.h"
 
 static const struct rule *rule_of(const struct config_rule *config)
@@ -113,6 +114,7 @@ void rule_works_init(struct proxy *p)
 
 void rule_works_done(struct proxy *p)
 {
+	tls_digester_free(p->limit_sharing.digester);
 	slab_done(&p->rules);
 	for (unsigned i = 0; config_rules[i]; i++)
 		if (has_work(i))

@@ -103,11 +103,11 @@ static void check_key(struct slice key)
 	ASSERT(memcache_key_valid(key) == key_is_valid(key));
 	if (!key_is_valid(key))
 		return;
-	n = memcache_emit_get(line, MEMCACHE_MG, key);
+	n = memcache_emit(line, MEMCACHE_MG, key, 0);
 	ASSERT(n == key.len + 7 && memcmp(line, "mg ", 3) == 0);
 	ASSERT(memcmp(line + 3, key.ptr, key.len) == 0);
 	ASSERT(memcmp(line + 3 + key.len, " v\r\n", 4) == 0);
-	n = memcache_emit_get(line, MEMCACHE_GET, key);
+	n = memcache_emit(line, MEMCACHE_GET, key, 0);
 	ASSERT(n == key.len + 6 && memcmp(line, "get ", 4) == 0);
 }
 

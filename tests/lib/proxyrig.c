@@ -333,6 +333,46 @@ static void origin_on_input(struct sim_peer *a)
 
 /* ---- memcached -------------------------------------------------------------- */
 
+/* The counter with this key; made if it is not there and `makes`. */
+static struct proxyrig_counter *counter_of(struct proxyrig *r, const char *key, bool makes)
+{
+	unsigned i = 0;
+
+	while (i < r->counter_n && strcmp(r->counters[i].key, key) != 0)
+		i++;
+	if (i < r->counter_n)
+		return &r->counters[i];
+	if (!makes)
+		return NULL;
+	assert_true(i < sizeof(r->counters) / sizeof(r->counters[0]));
+	snprintf(r->counters[i].key, sizeof(r->counters[i].key), "%s", key);
+	r->counter_n++;
+	return &r->counters[i];
+}
+
+/* "ma KEY NTTL J1 v", "ma KEY MD v", "mg KEY v". */
+static void counter_reply_to(struct sim_peer *a, const char *line, const char *key)
+{
+	struct proxyrig *r = a->owner;
+	bool reads = strncmp(line, "mg", 2) == 0, back = strstr(line, " MD ");
+	struct proxyrig_counter *c = counter_of(r, key, !reads && !back);
+	char number[32], text[64];
+
+	r->counter_commands++;
+	if (c && back)
+		c->n -= c->n > 0;
+	else if (c && !reads)
+		c->n++;
+	if (r->counters_silent)
+		return;
+	snprintf(number, sizeof(number), "%llu", c ? (unsigned long long)c->n : 0);
+	snprintf(text, sizeof(text), "VA %zu\r\n%s\r\n", strlen(number), number);
+	sim_peer_send_text(a, r->counter_reply ? r->counter_reply
+			      : c              ? text
+			      : reads          ? "EN\r\n"
+					       : "NF\r\n");
+}
+
 static bool memcached_read_query(struct sim_peer *a)
 {
 	char *line = a->in + a->in_used, *end = strstr(line, "\r\n"), key[256], text[600];
@@ -341,7 +381,10 @@ static bool memcached_read_query(struct sim_peer *a)
 		return false;
 	assert_int_equal(sscanf(line, "%*s %255s", key), 1);
 	a->in_used = (size_t)(end + 2 - a->in);
-	if (path_is(key, "miss"))
+	*end = '\0';
+	if (strncmp(key, "fl:rate:", 8) == 0)
+		counter_reply_to(a, line, key);
+	else if (path_is(key, "miss"))
 		sim_peer_send_text(a, "END\r\n");
 	else if (path_is(key, "error"))
 		sim_peer_send_text(a, "SERVER_ERROR out of sorts\r\n");

@@ -37,6 +37,14 @@ struct proxyrig {
 	unsigned stale_close; /* of them: the origin closed or reset without a response */
 	unsigned fail_next; /* the next requests, so many, with a path under /again/ … */
 	const char *fail_path; /* … get the response of this path instead */
+	/* Counters of shared limits, which the memcached has under the keys that it is asked for. */
+	struct proxyrig_counter {
+		char key[128];
+		uint64_t n;
+	} counters[16];
+	unsigned counter_n, counter_commands;
+	const char *counter_reply; /* to each command about them; NULL: what is right */
+	bool counters_silent;      /* no reply */
 	struct accept_settings settings; /* of the listener */
 	struct config_addresses proxies;     /* settings.proxy_protocol */
 	struct ip_range proxies_range;

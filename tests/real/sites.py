@@ -163,6 +163,13 @@ def limits(port, ports):
     rig.check(rig.get(port, "/api/", "X-Api-Key: b\r\n").status == 200, "another tenant")
     rig.check(rig.get(port, "/", "X-Api-Key: a\r\n").status == 200, "elsewhere")
     program.stop()
+    memcached, = rig.free_ports(1)
+    rig.memcached(memcached)
+    program, _ = start("fleet", {**ports, 11212: memcached})
+    statuses = [rig.get(port, "/api/", "X-Api-Key: a\r\n").status for _ in range(60)]
+    rig.check(statuses[:8] == [200] * 8 and 429 in statuses, f"{statuses}")
+    rig.check(rig.get(port, "/api/", "X-Api-Key: b\r\n").status == 200, "another tenant")
+    program.stop()
     program, _ = start("forward-auth", ports)
     rig.check(rig.get(port, "/", "X-User: root\r\n").status == 401, "without a session")
     answer = rig.get(port, "/", "Cookie: user=ann\r\nX-User: root\r\n")

@@ -43,7 +43,7 @@ static void assert_emits(enum memcache_command command, struct slice key,
 	char *out = guard_copy(expected.ptr, expected.len);
 
 	memset(out, 0, expected.len);
-	assert_int_equal(memcache_emit_get(out, command, key), expected.len);
+	assert_int_equal(memcache_emit(out, command, key, 7210), expected.len);
 	assert_memory_equal(out, expected.ptr, expected.len);
 	guard_free(out);
 }
@@ -56,6 +56,8 @@ static void requests(void **state)
 	(void)state;
 	assert_emits(MEMCACHE_GET, SLICE("foo"), SLICE("get foo\r\n"));
 	assert_emits(MEMCACHE_MG, SLICE("foo"), SLICE("mg foo v\r\n"));
+	assert_emits(MEMCACHE_COUNT, SLICE("foo"), SLICE("ma foo N7210 J1 v\r\n"));
+	assert_emits(MEMCACHE_UNCOUNT, SLICE("foo"), SLICE("ma foo MD v\r\n"));
 	memset(key, 'k', sizeof(key));
 	len = snprintf(expected, sizeof(expected), "mg %.*s v\r\n", (int)sizeof(key),
 		       key);
@@ -66,6 +68,8 @@ static void requests(void **state)
 
 #define GET MEMCACHE_GET
 #define MG MEMCACHE_MG
+#define CNT MEMCACHE_COUNT
+#define UNCOUNT MEMCACHE_UNCOUNT
 #define OK VERDICT_OK
 #define BAD VERDICT_BAD
 #define HIT MEMCACHE_HIT
@@ -95,6 +99,13 @@ static const struct row {
 	{ MG, SLICE("VA 3 f0 t-1 Oabc W\r\n"), OK, HIT, 3, 2, NULL },
 	{ MG, SLICE("EN\r\n"), OK, MISS, 0, 0, NULL },
 	{ MG, SLICE("SERVER_ERROR x\r\n"), OK, ERR, 0, 0, "SERVER_ERROR x" },
+	{ CNT, SLICE("VA 2\r\n"), OK, HIT, 2, 2, NULL },
+	{ CNT, SLICE("NF\r\n"), OK, MISS, 0, 0, NULL },
+	{ CNT, SLICE("NS\r\n"), OK, MISS, 0, 0, NULL },
+	{ CNT, SLICE("CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"), OK, ERR,
+	  0, 0, "CLIENT_ERROR cannot increment or decrement non-numeric value" },
+	{ UNCOUNT, SLICE("VA 1\r\n"), OK, HIT, 1, 2, NULL },
+	{ UNCOUNT, SLICE("NF\r\n"), OK, MISS, 0, 0, NULL },
 
 	/* The reply to another request. */
 	{ GET, SLICE("VALUE fop 0 3\r\n"), BAD, 0, 0, 0, NULL },
@@ -108,6 +119,12 @@ static const struct row {
 	{ MG, SLICE("VA 3 f\x7f\r\n"), BAD, 0, 0, 0, NULL },
 	{ MG, SLICE("END\r\n"), BAD, 0, 0, 0, NULL },
 	{ MG, SLICE("HD\r\n"), BAD, 0, 0, 0, NULL },
+	{ MG, SLICE("NF\r\n"), BAD, 0, 0, 0, NULL },
+	{ CNT, SLICE("EN\r\n"), BAD, 0, 0, 0, NULL },
+	{ CNT, SLICE("HD\r\n"), BAD, 0, 0, 0, NULL },
+	{ CNT, SLICE("NFx\r\n"), BAD, 0, 0, 0, NULL },
+	{ CNT, SLICE("2\r\n"), BAD, 0, 0, 0, NULL },
+	{ UNCOUNT, SLICE("END\r\n"), BAD, 0, 0, 0, NULL },
 	{ GET, SLICE("HTTP/1.1 400 Bad Request\r\n"), BAD, 0, 0, 0, NULL },
 
 	/* Malformed. */

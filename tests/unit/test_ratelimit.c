@@ -142,6 +142,242 @@ static void test_dry_run(void **state)
 	each_seed(dry_run, "    rate_limit: { requests: 1/h, dry_run: on }\n");
 }
 
+/* ---- shared -------------------------------------------------------------------- */
+
+#define SHARED(more) "    rate_limit: { requests: 2/m, " more " }\n"
+
+/* As another process does, after the first request has made the counter. */
+static void others_count(struct proxyrig *r, uint64_t n)
+{
+	assert_true(r->counter_n > 0);
+	r->counters[0].n += n;
+}
+
+static void shared(struct proxyrig *r)
+{
+	assert_get(r, GET("/again/length"), 200, "\r\nRateLimit: \"default\";r=1;t=");
+	assert_int_equal(r->counter_commands, 2);
+	assert_int_equal(r->counters[0].n, 1);
+	others_count(r, 1);
+	assert_get(r, GET("/again/length"), 429, "\r\nRateLimit: \"default\";r=0;t=");
+	proxycase_assert_ending(r, ENDING_RATE_LIMITED);
+	/* It is not counted there. */
+	SIMRIG_UNTIL(&r->sim, r->counter_commands == 5, 1000);
+	assert_int_equal(r->counters[0].n, 2);
+	/* The bucket has none left either: nobody is asked. */
+	assert_get(r, GET("/again/length"), 429, "\r\nRetry-After: ");
+	simrig_run(&r->sim, 10);
+	assert_int_equal(r->counter_commands, 5);
+	assert_int_equal(r->stats.rate_limits_exceeded, 2);
+	assert_int_equal(r->stats.rate_limits_shared, 2);
+	assert_int_equal(r->stats.rate_limits_unshared, 0);
+	/* Two windows later all is forgotten. */
+	simrig_run(&r->sim, 120100);
+	assert_get(r, GET("/again/length"), 200, "");
+	assert_int_equal(r->requests, 2);
+}
+
+static void test_shared(void **state)
+{
+	(void)state;
+	each_seed(shared, SHARED("shared: cache"));
+}
+
+/* Two keys, two rules, two windows: each has counters of its own, and no key shows its text. */
+static void shared_keys(struct proxyrig *r)
+{
+	assert_get(r, GET_KEY("/again/length", "secret"), 200, "");
+	assert_get(r, GET_KEY("/again/length", "other"), 200, "");
+	assert_int_equal(r->counter_n, 2);
+	assert_string_not_equal(r->counters[0].key, r->counters[1].key);
+	simrig_run(&r->sim, 60100);
+	assert_get(r, GET_KEY("/again/length", "secret"), 200, "");
+	assert_int_equal(r->counter_n, 3);
+	for (unsigned i = 0; i < r->counter_n; i++) {
+		assert_null(strstr(r->counters[i].key, "secret"));
+		assert_int_equal(r->counters[i].n, 1);
+		assert_true(memcache_key_valid(slice_of(r->counters[i].key)));
+	}
+	/* Only the number of the window differs. */
+	assert_memory_equal(r->counters[0].key, r->counters[2].key, 8 + 64);
+}
+
+static void test_shared_keys(void **state)
+{
+	(void)state;
+	each_seed(shared_keys, SHARED("shared: cache, key: \"${header.X-Key}\""));
+}
+
+/* What the memcached says cannot be right, or it says nothing: the bucket has decided. */
+static void useless(struct proxyrig *r, const char *reply)
+{
+	r->counter_reply = reply;
+	assert_get(r, GET("/again/length"), 200,
+		   "\r\nRateLimit: \"default\";r=1;t=30\r\n");
+	assert_int_equal(r->stats.rate_limits_unshared, 1);
+	assert_get(r, GET("/again/length"), 200, "");
+	assert_get(r, GET("/again/length"), 429, "");
+	assert_int_equal(r->stats.rate_limits_unshared, 2);
+	assert_int_equal(r->stats.rate_limits_shared, 0);
+	assert_int_equal(r->requests, 2);
+}
+
+static const char *useless_reply;
+
+static void useless_one(struct proxyrig *r)
+{
+	useless(r, useless_reply);
+}
+
+static void test_useless(void **state)
+{
+	static const char *const replies[] = {
+		"SERVER_ERROR out of memory storing object\r\n",
+		"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+		"ERROR\r\n",
+		"NS\r\n",
+		"HD\r\n",
+		"VA 3\r\nabc\r\n",
+		"VA 0\r\n\r\n",
+		"VA 1\r\n0\r\n",
+		"VA 2\r\n-1\r\n",
+		"VA 3\r\n1 1\r\n",
+		"VA 4\r\n9999\r\n", /* over 2 * WINDOW_PROCESSES * 2 */
+		"VA 20\r\n18446744073709551615\r\n",
+		"VA 30\r\n000000000000000000000000000001\r\n",
+		"VALUE fl 0 1\r\n1\r\nEND\r\n",
+		"VA 1\r\n1xx",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(replies); i++) {
+		useless_reply = replies[i];
+		each_seed(useless_one, SHARED("shared: cache"));
+	}
+}
+
+/* A counter that has become shorter has a space at its end. */
+static void padded(struct proxyrig *r)
+{
+	r->counter_reply = "VA 2\r\n2 \r\n";
+	assert_get(r, GET("/again/length"), 429, "");
+	assert_int_equal(r->stats.rate_limits_shared, 1);
+}
+
+static void test_padded(void **state)
+{
+	(void)state;
+	each_seed(padded, SHARED("shared: cache"));
+}
+
+/* No reply: the request waits for `timeout` and no longer; those of the next second do not. */
+static void silent(struct proxyrig *r)
+{
+	uint64_t from_ms = r->sim.tick.now_ms;
+
+	r->counters_silent = true;
+	assert_get(r, GET("/again/length"), 200, "");
+	assert_in_range(proxycase_elapsed_ms(r, from_ms), 1500, 1500 + 400);
+	assert_int_equal(r->stats.rate_limits_unshared, 1);
+	from_ms = r->sim.tick.now_ms;
+	assert_get(r, GET("/again/length"), 200, "");
+	assert_in_range(proxycase_elapsed_ms(r, from_ms), 0, 900);
+	assert_int_equal(r->counter_commands, 2);
+	assert_int_equal(r->stats.rate_limits_unshared, 2);
+	/* Then one is sent as a trial, and tells that there are replies again. */
+	r->counters_silent = false;
+	simrig_run(&r->sim, 121000);
+	for (unsigned i = 0; i < 2; i++)
+		assert_get(r, GET("/again/length"), 200, "");
+	assert_int_equal(r->stats.rate_limits_shared, 2);
+}
+
+static void test_silent(void **state)
+{
+	(void)state;
+	each_seed(silent, SHARED("shared: { upstream: cache, timeout: 1500ms }"));
+}
+
+static void unreachable(struct proxyrig *r)
+{
+	uint64_t from_ms = r->sim.tick.now_ms;
+
+	sim_server_close(&r->memcached);
+	for (unsigned i = 0; i < 2; i++)
+		assert_get(r, GET("/again/length"), 200, "");
+	assert_get(r, GET("/again/length"), 429, "");
+	assert_in_range(proxycase_elapsed_ms(r, from_ms), 0, 2000);
+	assert_int_equal(r->stats.rate_limits_unshared, 2);
+	assert_int_equal(r->counter_commands, 0);
+}
+
+static void test_unreachable(void **state)
+{
+	(void)state;
+	each_seed(unreachable, SHARED("shared: { upstream: cache, timeout: 1s }"));
+}
+
+/* Others have used the limit up: the request waits until it would be within it, and stays counted. */
+static void shared_delays(struct proxyrig *r)
+{
+	uint64_t from_ms;
+
+	assert_get(r, GET("/again/length"), 200, "");
+	others_count(r, 1);
+	from_ms = r->sim.tick.now_ms;
+	assert_get(r, GET("/again/length"), 200, "");
+	assert_in_range(proxycase_elapsed_ms(r, from_ms), 10, 2000);
+	assert_int_equal(r->stats.requests_delayed, 1);
+	assert_int_equal(r->counters[0].n, 3);
+}
+
+static void test_shared_delays(void **state)
+{
+	(void)state;
+	each_seed(shared_delays,
+		  "    rate_limit: { requests: 2/s, delay: 60s, shared: cache }\n");
+}
+
+static void shared_dry_run(struct proxyrig *r)
+{
+	assert_get(r, GET("/again/length"), 200, "");
+	others_count(r, 5);
+	assert_get(r, GET("/again/length"), 200, "");
+	assert_int_equal(r->stats.rate_limits_exceeded, 1);
+	simrig_run(&r->sim, 100);
+	assert_int_equal(r->counters[0].n, 7);
+	assert_false(proxyrig_logged(r, "RateLimit"));
+}
+
+static void test_shared_dry_run(void **state)
+{
+	(void)state;
+	each_seed(shared_dry_run, SHARED("dry_run: on, shared: cache"));
+}
+
+/* One that leaves while it waits for the counters. */
+static void leaves_asked(struct proxyrig *r)
+{
+	struct sim_peer *client;
+
+	r->counters_silent = true;
+	client = proxycase_request(r, GET("/again/length"));
+	SIMRIG_UNTIL(&r->sim, r->counter_commands == 2, 1000);
+	assert_int_equal(r->proxy.rules.taken, 1);
+	if (simrig_draw(&r->sim, 2))
+		sim_peer_reset_now(client);
+	else
+		sim_peer_shutdown(client);
+	SIMRIG_UNTIL(&r->sim, r->proxy.rules.taken == 0, 2500);
+	assert_int_equal(r->requests, 0);
+}
+
+static void test_leaves_asked(void **state)
+{
+	(void)state;
+	each_seed(leaves_asked, SHARED("shared: { upstream: cache, timeout: 10s }"));
+}
+
 /* ---- concurrency_limit -------------------------------------------------------- */
 
 static void at_once(struct proxyrig *r)
@@ -469,6 +705,15 @@ int main(void)
 		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_at_once_dry),
 		cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_shared),
+		cmocka_unit_test(test_shared_keys),
+		cmocka_unit_test(test_useless),
+		cmocka_unit_test(test_padded),
+		cmocka_unit_test(test_silent),
+		cmocka_unit_test(test_unreachable),
+		cmocka_unit_test(test_shared_delays),
+		cmocka_unit_test(test_shared_dry_run),
+		cmocka_unit_test(test_leaves_asked),
 		cmocka_unit_test(test_several_values),
 		cmocka_unit_test(test_several_parameters),
 		cmocka_unit_test(test_parts),
