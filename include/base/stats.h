@@ -69,6 +69,14 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(rate_limits_shared, counter, "Requests judged with shared counters")         \
 	X(rate_limits_unshared, counter, "Requests that shared counters did not judge") \
 	X(concurrency_limits_exceeded, counter, "Requests over a concurrency limit")   \
+	X(mirror_requests, counter, "Requests sent to a mirror as well")               \
+	X(mirror_failures, counter, "Mirrored requests without a whole response")      \
+	X(mirrors_in_flight, gauge, "Requests that are kept for a mirror, or sent")    \
+	X(mirror_dropped_full, counter, "Requests chosen but not sent to a mirror")    \
+	X(mirror_dropped_body, counter, "")                                            \
+	X(mirror_dropped_incomplete, counter, "")                                      \
+	X(mirror_dropped_upgrade, counter, "")                                         \
+	X(mirror_dropped_memory, counter, "")                                          \
 	X(responses_1xx, counter, "Responses by status class")                         \
 	X(responses_2xx, counter, "")                                                  \
 	X(responses_3xx, counter, "")                                                  \

@@ -92,6 +92,10 @@ const struct pattern *pattern_read(struct config_reader *r, const struct node *n
 const char *log_template_read(struct config_reader *r, const struct node *n, const char *form,
 			      struct template *t);
 
+/* logs.c: reads "1%" or "0.05%", in CONFIG_SAMPLE_ALL parts; `form` is the remedy. */
+bool percent_read(struct config_reader *r, const struct node *n, const char *form,
+		  uint32_t *parts);
+
 /* True: `n` is a list or map (`kind`) with 1 to `max` entries. False: reported. */
 bool children_check(struct config_reader *r, const struct node *n, enum node_kind kind,
 		    unsigned max, const char *form);

@@ -65,6 +65,7 @@ struct proxy {
 		uint64_t logged_ms;            /* the last line; 0: none */
 		uint32_t skipped;              /* failures since then without one */
 	} limit_sharing; /* rules/sharedrate.h */
+	struct list mirrors;            /* requests that are mirrored: rules/mirror.h */
 	struct slab rule_works[RULES_MAX]; /* of the rules that have work: see rule.h */
 	struct slab origins;            /* of all upstreams */
 	struct slab budgets, latencies; /* of all retry states */

@@ -29,6 +29,7 @@
 #include "proxy/logrecord.h"
 #include "proxy/requesttimes.h"
 #include "proxy/source.h"
+#include "proxy/tap.h"
 
 enum relay_state {
 	RELAY_REQUESTING,
@@ -48,6 +49,7 @@ struct relay {
 	struct log_record *record; /* of the exchange; NULL: nobody asks for it */
 	struct request_times times;
 	const struct config_rules *rules; /* of the route, for trailers; NULL: none */
+	struct body_tap *tap;  /* of the request's body; NULL: none */
 	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
 	uint64_t body_bytes;   /* of the request, read */
 	uint64_t body_max;     /* see config_body_max() */
@@ -84,6 +86,9 @@ void relay_go_on(struct relay *r, const struct field_changes *changes);
 
 /* Asserts what holds in each state before the end. */
 void relay_check(const struct relay *r);
+
+/* The tap, if there is one, gets no more of the body. */
+void relay_drop_tap(struct relay *r);
 
 /* Frees the source, if there is one. */
 void relay_drop_source(struct relay *r);

@@ -90,6 +90,9 @@ struct rule {
 	 * fields). `view`: the request; NULL unless a rule of the route keeps its head. */
 	void (*response)(const struct rule_use *u, const struct request_view *view,
 			 const struct head *h, struct field_changes *c);
+	/* Gives up what the rule does beside the exchanges: of proxy_close(), and at the end of a
+	 * drain. */
+	void (*abandon)(struct proxy *p);
 	/* True: a trailer of this name does not go on, since the rule removes or sets the fields
 	 * of that name. `of_request`: it is one of the request to an upstream. */
 	bool (*hides_trailer)(const void *options, struct slice name, bool of_request);
@@ -153,6 +156,9 @@ void rule_works_init(struct proxy *p);
 void rule_works_done(struct proxy *p);
 void rule_works_trim(struct proxy *p);
 
+/* abandon() of all rules. */
+void rules_abandon(struct proxy *p);
+
 /* True: no work is left. */
 bool rule_works_idle(const struct proxy *p);
 
@@ -163,7 +169,7 @@ void rules_close(void);
 /* src/rules */
 extern const struct rule rule_methods, rule_request_fields, rule_response_fields,
 	rule_error_pages, rule_rewrite, rule_rewrite_location, rule_rewrite_cookies, rule_cdn_loop,
-	rule_via_loop;
+	rule_via_loop, rule_mirror;
 extern const struct rule rule_allow, rule_deny;
 extern const struct rule rule_basic_auth, rule_auth_request;
 extern const struct rule rule_rate_limit, rule_concurrency_limit;

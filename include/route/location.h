@@ -7,7 +7,7 @@
  *     but ${path}) also those with a meaning of their own, such as "?", "&" and "%"
  *   - of the authority only ${host} may be a part: the host that the routes were matched with,
  *     which has only letters, digits, "-", ".", "_", or is an IPv6 address
- *   - a Location that begins with "/" never begins with "//"
+ *   - a Location that begins with "/" never begins with "//": one slash is left
  *
  * Limits: LOCATION_MAX bytes. Errors: see the functions. */
 #ifndef ROUTE_LOCATION_H

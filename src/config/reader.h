@@ -137,10 +137,6 @@ void error_logs_read(struct config_reader *r, const struct node *n);
 void route_logs_read(struct config_reader *r, const struct node *n,
 		     struct config_route *route);
 
-/* logs.c: reads "1%" or "0.05%", in CONFIG_SAMPLE_ALL parts; `form` is the remedy. */
-bool percent_read(struct config_reader *r, const struct node *n, const char *form,
-		  uint32_t *parts);
-
 /* requestid.c: `n` may be NULL. */
 void request_id_read(struct config_reader *r, const struct node *n);
 void tracing_read(struct config_reader *r, const struct node *n);

@@ -31,6 +31,7 @@ static void exchange_release(struct exchange *x, enum ending ending)
 
 	exchange_drop_source(x);
 	exchange_note(x);
+	relay_drop_tap(&x->relay);
 	if (!x->relay.tunnel)
 		exchange_count(x);
 	exchange_log(x, ending);

@@ -303,13 +303,17 @@ void proxy_close(struct proxy *p)
 {
 	front_close(&p->front);
 	exporter_abandon(&p->exporter);
+	rules_abandon(p);
 }
 
 bool proxy_idle(struct proxy *p)
 {
 	bool idle = true;
 
-	if (!front_empty(&p->front) || !exporter_drain(&p->exporter))
+	if (!front_empty(&p->front))
+		return false;
+	rules_abandon(p);
+	if (!exporter_drain(&p->exporter))
 		return false;
 	LIST_EACH(&p->services, node) {
 		struct service *s = LIST_ITEM(node, struct service, node);

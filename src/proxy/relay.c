@@ -57,6 +57,30 @@ void relay_check(const struct relay *r)
 
 /* ---- the request's body to the server ------------------------------------- */
 
+static void tap_piece(struct relay *r, const struct piece *p)
+{
+	if (r->tap && !r->tap->piece(r->tap, p))
+		r->tap = NULL;
+}
+
+static void tap_end(struct relay *r)
+{
+	struct body_tap *tap = r->tap;
+
+	r->tap = NULL;
+	if (tap)
+		tap->end(tap);
+}
+
+void relay_drop_tap(struct relay *r)
+{
+	struct body_tap *tap = r->tap;
+
+	r->tap = NULL;
+	if (tap)
+		tap->drop(tap);
+}
+
 static void forward_body_piece(struct relay *r, struct piece *p)
 {
 	r->body_bytes += p->len;
@@ -65,6 +89,7 @@ static void forward_body_piece(struct relay *r, struct piece *p)
 		relay_fail(r, ENDING_BODY_TOO_LARGE);
 		return;
 	}
+	tap_piece(r, p);
 	fetch_send(r->fetch, p);
 }
 
@@ -79,11 +104,13 @@ static void forward_body(struct relay *r)
 			forward_body_piece(r, &p);
 			break;
 		case BODY_TRAILERS:
+			tap_end(r);
 			trailers_hide(scratch, r->rules, r->record, true);
 			fetch_send_end(r->fetch, scratch);
 			stream_end_trailers(r->down);
 			return;
 		case BODY_END:
+			tap_end(r);
 			fetch_send_end(r->fetch, NULL);
 			return;
 		case BODY_MORE:

@@ -104,6 +104,7 @@ void rule_works_init(struct proxy *p)
 {
 	slab_init(&p->rules, "rules", sizeof(struct rules_at_work), 0);
 	list_init(&p->verifications);
+	list_init(&p->mirrors);
 	for (unsigned i = 0; config_rules[i]; i++) {
 		ASSERT(i < RULES_MAX);
 		if (has_work(i))
@@ -127,6 +128,13 @@ void rule_works_trim(struct proxy *p)
 	for (unsigned i = 0; config_rules[i]; i++)
 		if (has_work(i))
 			slab_trim(&p->rule_works[i]);
+}
+
+void rules_abandon(struct proxy *p)
+{
+	for (unsigned i = 0; config_rules[i]; i++)
+		if (rule_of(config_rules[i])->abandon)
+			rule_of(config_rules[i])->abandon(p);
 }
 
 bool rule_works_idle(const struct proxy *p)

@@ -158,16 +158,27 @@ static void emit_query(struct emit *e, const char *begin, struct slice query)
 	emit_uri(e, query);
 }
 
-/* Whatever the template and the request are: the authority is one, and a path is no authority. */
+/* Whatever the template and the request are: the authority is one. */
 static bool leads_where_it_says(struct slice location)
 {
 	size_t scheme = scheme_length(location);
 	struct slice rest = slice_after(location, scheme);
 
 	if (scheme == 0)
-		return !slice_starts(location, SLICE("//"));
+		return true;
 	rest.len = authority_span(rest);
 	return rest.len > 0 && host_is_plain(rest);
+}
+
+/* A path is no authority: of several slashes at its front one is left. Returns the length. */
+static size_t slashes_collapse(char *out, size_t n)
+{
+	size_t more = 0;
+
+	while (more + 1 < n && out[more] == '/' && out[more + 1] == '/')
+		more++;
+	memmove(out, out + more, n - more);
+	return n - more;
 }
 
 long location_write(const struct template *t, bool keep_query,
@@ -185,5 +196,5 @@ long location_write(const struct template *t, bool keep_query,
 	if (e.overflow ||
 	    !leads_where_it_says((struct slice){ out, (size_t)(e.at - out) }))
 		return -1;
-	return e.at - out;
+	return (long)slashes_collapse(out, (size_t)(e.at - out));
 }

@@ -14,6 +14,7 @@ const struct config_rule *const config_rules[] = {
 	&rule_via_loop.config,
 	&rule_rewrite.config,
 	&rule_request_fields.config,
+	&rule_mirror.config,
 	&rule_rewrite_location.config,
 	&rule_rewrite_cookies.config,
 	&rule_response_fields.config,

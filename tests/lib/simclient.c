@@ -113,6 +113,7 @@ static void client_add_head(struct strbuf *x, const struct sim_request *r)
 		    r->goal == GOAL_ORIGIN ? simrules_letter(r) : goals[r->goal],
 		    r->upstream, r->id, r->minor);
 	simrules_add_fields(x, r);
+	simmirror_add_fields(r->client->world, x, r);
 	if (r->hop_fields)
 		strbuf_addf(x,
 			    "X-Hop: secret\r\nConnection: x-hop%s\r\nKeep-Alive: 9\r\n"

@@ -217,6 +217,7 @@ static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
 				    u);
 			config_add_retry_policy(w, x, &w->policies[u]);
 			simworld_add_key_limits(w, x, u);
+			simmirror_add_rule(w, x);
 			if (w->half_close)
 				strbuf_addf(x, ", half_close: allow");
 			/* Rules that change nothing which a client or server looks at. */
@@ -245,6 +246,7 @@ struct config *simworld_draw_config(struct simworld *w)
 	if (w->cache_n > 0)
 		config_add_cache(w, &x);
 	simrules_add_upstream(w, &x);
+	simmirror_add_upstream(w, &x);
 	config_add_routes(w, &x, spare);
 	config_add_limits(w, &x);
 	/* What the seed draws otherwise is the same in a run with ids and in one without. */

@@ -360,6 +360,7 @@ static void origin_check_head(struct simworld *w, const struct sim_request *r,
 		simworld_fail(w, "request %u reaches an origin with another length",
 			      r->id);
 	simrules_check_request(w, r, h);
+	simmirror_check_request(w, r, h);
 	if (wire_field(h, "X-Pad", 0).len != r->pad_bytes ||
 	    wire_has(h, "Expect") != r->expects || !wire_has(h, "Via"))
 		simworld_fail(

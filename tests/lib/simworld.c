@@ -209,7 +209,7 @@ static unsigned shared_index(const struct simworld *w, const char *upstream)
 		return (unsigned)(upstream[1] - '0');
 	if (upstream[0] == 'c')
 		return w->upstream_n;
-	return w->upstream_n + (upstream[0] == 's' ? 1 : 2);
+	return w->upstream_n + (upstream[0] == 's' ? 1 : upstream[0] == 'a' ? 2 : 3);
 }
 
 /* The settings differ from one configuration to another, without a draw. */
@@ -583,6 +583,7 @@ static void simworld_open(struct simworld *w)
 	simworld_draw_upstreams(w);
 	arm_faults(w);
 	simrules_open(w);
+	simmirror_open(w);
 	proxy_open(w);
 	for (unsigned u = 0; u < w->upstream_n; u++)
 		for (unsigned i = 0; i < w->server_n[u]; i++)
@@ -820,6 +821,7 @@ static void simworld_close(struct simworld *w)
 	simworld_servers_close(w);
 	simrig_close_peers(&w->sim);
 	check_stats(w);
+	simmirror_check(w);
 	check_budgets(w);
 	proxy_done(&w->proxy);
 	simrules_close(w);

@@ -3,7 +3,7 @@
  * The same seed gives the same run, to the byte and the microsecond.
  *
  * Owner: one run, simworld_run(). Files: simworld.c starts the parts, causes faults and checks
- * limits; simconfig.c, simclient.c, simserver.c, simrules.c, simpacer.c and simwatch.c are the parts. A
+ * limits; simconfig.c, simclient.c, simserver.c, simrules.c, simmirror.c, simpacer.c and simwatch.c are the parts. A
  * violated rule ends the process (simworld_fail()) with the seed and the time. */
 #ifndef LIB_SIMWORLD_H
 #define LIB_SIMWORLD_H
@@ -11,6 +11,7 @@
 #include "config/upstreamtls.h"
 #include "front/listener.h"
 #include "lib/simcrypto.h"
+#include "lib/simmirror.h"
 #include "lib/simrig.h"
 #include "lib/simrules.h"
 #include "lib/simtls.h"
@@ -21,9 +22,11 @@
 #define SIMWORLD_ORIGIN_PORT 6000 /* and the next ports */
 #define SIMWORLD_CACHE_PORT 11212
 #define SIMWORLD_AUTH_PORT 9090
+#define SIMWORLD_MIRROR_PORT 9191
 #define SIMWORLD_UPSTREAMS 3
-/* The upstreams by number, then the cache, "spare", which some configurations have, and "auth". */
-#define SIMWORLD_SERVICES (SIMWORLD_UPSTREAMS + 3)
+/* The upstreams by number, then the cache, "spare", which some configurations have, "auth" and
+ * "mirror". */
+#define SIMWORLD_SERVICES (SIMWORLD_UPSTREAMS + 4)
 #define SIMWORLD_SERVERS 2        /* of an upstream, at most */
 #define SIMWORLD_MOVED_PORTS 1000 /* from a server's port to its second address's port */
 #define SIMWORLD_CLIENTS 40
@@ -111,6 +114,7 @@ struct sim_request {
 	bool answered;          /* its client has the whole response */
 	int status;
 	struct sim_ruling ruling;
+	unsigned mirrored; /* how often all of it has reached the mirror */
 };
 
 /* What a client does. */
@@ -214,6 +218,7 @@ struct simworld {
 	struct simworld_server servers[SIMWORLD_UPSTREAMS][SIMWORLD_SERVERS];
 	struct simworld_server caches[SIMWORLD_SERVERS];
 	struct sim_server auth; /* see simrules.c */
+	struct sim_server mirror; /* see simmirror.c */
 	/* On the servers' second addresses, if `watched`. */
 	struct simworld_server moved[SIMWORLD_UPSTREAMS][SIMWORLD_SERVERS];
 	struct simworld_watch *watch; /* NULL: not `watched` */

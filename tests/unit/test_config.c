@@ -123,6 +123,8 @@ static const char all_keys[] =
 	"    proxy: { upstream: app }\n"
 	"    rewrite: { replace: '/a${path.rest}$$' }\n"
 	"    via_loop: 3\n"
+	"    mirror: { upstream: app, share: 0.25%, request_body: none, requests: 7, "
+	"timeout: 90s, host: m.example }\n"
 	"    rewrite_location: { default: off, replace: [{ from: //a/b, to: '/c$$${path}' }, "
 	"{ from: https://d, to: 'https://${host}' }] }\n"
 	"    rewrite_cookies: { default: off, secure: on, http_only: off, same_site: none, "

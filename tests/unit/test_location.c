@@ -67,8 +67,9 @@ static const struct row {
 	{ "https://n/${header.x}", "/", "https://n/a%09b%22", false },
 	{ "https://n/${cookie.none}", "/", NULL, false },
 	{ "/${path.rest}", "/p/a", "/a", false },
-	{ "/${path.rest}", "/p//evil.example/", NULL, false },
-	{ "/${path.rest}", "/p/%2fevil.example/", NULL, false },
+	{ "/${path.rest}", "/p//evil.example/", "/evil.example/", false },
+	{ "/${path.rest}", "/p/%2f/%2Fevil.example//x", "/evil.example//x", false },
+	{ "/${path.rest}", "/p/%2f", "/", false },
 	{ "/${path.rest}", "/p/%5cevil.example/", "/%5Cevil.example/", false },
 	{ "/q${path}", "*", "/q*", false },
 	/* At most LOCATION_MAX bytes. */

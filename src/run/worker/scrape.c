@@ -93,10 +93,12 @@ void scrape_put_histogram(struct scrape *s, const struct histogram *h,
 	exposition_count(&s->e, n);
 }
 
-/* The counters responses_1xx to 5xx are one family: step_classes(). */
+/* The counters responses_1xx to 5xx, and mirror_dropped_…, are one family each: step_classes(),
+ * step_mirror_dropped(). */
 static bool step_worker(struct scrape *s, const struct metric_family *f)
 {
-	if (strncmp(f->name, "responses_", 10) == 0)
+	if (strncmp(f->name, "responses_", 10) == 0 ||
+	    strncmp(f->name, "mirror_dropped_", 15) == 0)
 		return false;
 	scrape_begin(s, "");
 	exposition_count(&s->e, sum_of_workers(s, f->offset));
@@ -118,6 +120,27 @@ static bool step_classes(struct scrape *s, const struct metric_family *f)
 	for (unsigned i = 0; i < COUNT(offsets); i++) {
 		scrape_begin(s, "");
 		exposition_label(&s->e, "class", classes[i]);
+		exposition_count(&s->e, sum_of_workers(s, offsets[i]));
+	}
+	return scrape_next_worker(s);
+}
+
+static bool step_mirror_dropped(struct scrape *s, const struct metric_family *f)
+{
+	static const size_t offsets[] = {
+		offsetof(struct worker_stats, mirror_dropped_full),
+		offsetof(struct worker_stats, mirror_dropped_body),
+		offsetof(struct worker_stats, mirror_dropped_incomplete),
+		offsetof(struct worker_stats, mirror_dropped_upgrade),
+		offsetof(struct worker_stats, mirror_dropped_memory),
+	};
+	static const char *const reasons[] = { "full", "body", "incomplete", "upgrade",
+					       "memory" };
+
+	(void)f;
+	for (unsigned i = 0; i < COUNT(offsets); i++) {
+		scrape_begin(s, "");
+		exposition_label(&s->e, "reason", reasons[i]);
 		exposition_count(&s->e, sum_of_workers(s, offsets[i]));
 	}
 	return scrape_next_worker(s);
@@ -222,6 +245,8 @@ static const struct metric_family families[] = {
 #undef X
 		{ "", "responses", "counter", "Responses by status class", step_classes,
 		  0 },
+	{ "", "mirror_dropped", "counter", "Requests chosen for a mirror that it did not get",
+	  step_mirror_dropped, 0 },
 	{ "", "request_seconds", "histogram",
 	  "Time from the head of a request to the end of its response", step_requests, 0 },
 	{ "route_", "phase_seconds", "histogram",
