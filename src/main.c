@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/diagnostics.h"
 #include "base/errorlog.h"
@@ -20,6 +21,7 @@
 #include "run/supervisor/upgrade.h"
 #include "run/version.h"
 #include "tls/warm.h"
+#include "top/top.h"
 
 /* Total time that writes to standard error may block until the program serves. */
 #define STDERR_WAIT_MS 1000
@@ -136,6 +138,50 @@ static int request_why(const struct arguments *a)
 				"and an older log may have it\n");
 	config_free(config);
 	return n > 0 ? STATUS_DONE : STATUS_FAILED;
+}
+
+/* ---- top --------------------------------------------------------------------- */
+
+/* The admin address of a file; STATUS_DONE, or what was reported. */
+static int target_of_file(struct top_target *t, const char *file)
+{
+	struct config *config = config_read(file, stderr);
+	bool has;
+
+	if (!config)
+		return STATUS_FAILED;
+	has = config->has_admin;
+	if (has) {
+		t->sa = config->admin.sa;
+		t->len = config->admin.len;
+		snprintf(t->name, sizeof(t->name), "%s", config->admin.text);
+	} else {
+		fprintf(stderr, "fairlead: %s has no 'admin'; add 'admin: " TOP_ADDRESS "'\n",
+			file);
+	}
+	config_free(config);
+	return has ? STATUS_DONE : STATUS_FAILED;
+}
+
+static int top_show(const struct arguments *a)
+{
+	const char *file = option_value(a, OPTION_CONFIG);
+	const char *word = a->word_n > 0 ? a->words[0] : TOP_ADDRESS;
+	struct top_target target = { .len = 0 };
+	int status = STATUS_DONE;
+
+	if (a->word_n > (file ? 0 : 1))
+		return arguments_complain(CLI_TOP, "it takes one FILE or ADDRESS");
+	if (!file && a->word_n > 0 && access(word, F_OK) == 0)
+		file = word;
+	if (file)
+		status = target_of_file(&target, file);
+	else if (!top_target_read(&target, word))
+		return arguments_complain(CLI_TOP,
+					  "'%s' is neither a file nor an address; write HOST:PORT, "
+					  ":PORT or unix:/PATH",
+					  word);
+	return status == STATUS_DONE ? top_run(&target, option_given(a, OPTION_ONCE)) : status;
 }
 
 /* ---- commands to a running program --------------------------------------------- */
@@ -272,6 +318,8 @@ static int command_run(const struct arguments *a, char **argv)
 		return request_explain(a);
 	case CLI_WHY:
 		return request_why(a);
+	case CLI_TOP:
+		return top_show(a);
 	case CLI_RELOAD:
 		return give_command(a, COMMAND_RELOAD);
 	case CLI_UPGRADE:

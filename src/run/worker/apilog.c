@@ -1,5 +1,5 @@
 /* The level of the error log in the admin API: GET tells it, PUT sets it, for the supervisor and
- * all worker processes. */
+ * all worker processes, until a reload makes the levels of the file hold again. */
 #include "adminapi.h"
 #include "base/errorlog.h"
 #include "json.h"
@@ -20,36 +20,49 @@ void api_log_get(const struct api_request *q, struct admin_api_response *r)
 	level_respond(r);
 }
 
-/* ?level=WORD, and nothing else. */
-static bool level_read(struct slice query, enum errorlog_level *level)
+/* ?level=WORD, and nothing else. *configured: those of the file. */
+static bool level_read(struct slice query, enum errorlog_level *level, bool *configured)
 {
 	char value[API_NAME_BYTES];
 	struct slice name;
 
-	return api_query_next(&query, &name, value) && slice_equal(name, SLICE("level")) &&
-	       errorlog_level_by_word(slice_of(value), level) &&
+	if (!api_query_next(&query, &name, value) || !slice_equal(name, SLICE("level")))
+		return false;
+	*configured = strcmp(value, "configured") == 0;
+	return (*configured || errorlog_level_by_word(slice_of(value), level)) &&
 	       !api_query_next(&query, &name, value);
+}
+
+static void level_log(const struct api_request *q, const char *word)
+{
+	char peer[SOCK_TEXT_MAX];
+
+	peer_text(&q->client->peer, peer, sizeof(peer));
+	errorlog_put(EVENT_ADMIN_CHANGE,
+		     "the level of the error log is %s, by the admin API from %s", word, peer);
 }
 
 void api_log_put(const struct api_request *q, struct admin_api_response *r)
 {
-	enum errorlog_level level, before;
-	char peer[SOCK_TEXT_MAX];
+	enum errorlog_level level = LEVEL_INFO;
+	bool configured;
 
-	if (!level_read(q->head->query, &level)) {
-		api_fail(r, 400, "write ?level=critical, error, warning, notice or info");
+	if (!level_read(q->head->query, &level, &configured)) {
+		api_fail(r, 400,
+			 "write ?level=critical, error, warning, notice, info or configured");
 		return;
 	}
 	if (!api_may_change(q, r))
 		return;
-	peer_text(&q->client->peer, peer, sizeof(peer));
-	before = errorlog_level();
-	if (level > before)
+	/* The line is written if the level before or the one after lets it. */
+	if (configured) {
+		level_log(q, "that of the file");
+		errorlog_reset_level();
+	} else {
+		if (level > errorlog_level())
+			errorlog_set_level(level);
+		level_log(q, errorlog_level_word(level));
 		errorlog_set_level(level);
-	/* Written if one of the two levels lets it. */
-	errorlog_put(EVENT_ADMIN_CHANGE,
-		     "the level of the error log is %s, by the admin API from %s",
-		     errorlog_level_word(level), peer);
-	errorlog_set_level(level);
+	}
 	level_respond(r);
 }
