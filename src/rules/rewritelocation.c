@@ -27,7 +27,7 @@ struct location_pair {
 struct config_rewrite_location {
 	bool inverse;
 	unsigned n;
-	struct location_pair of[LOCATION_PAIRS_MAX];
+	struct location_pair *of; /* not moved: --print knows references by address */
 };
 
 /* ---- configuration ----------------------------------------------------------- */
@@ -94,6 +94,14 @@ static void pair_read(struct config_reader *r, const struct node *n,
 		replacement_read(r, values.of[KEY_TO], &pair->to);
 }
 
+static void pairs_read(struct config_reader *r, const struct node *list,
+		       struct config_rewrite_location *c)
+{
+	c->of = arena_alloc(reader_memory(r), list->child_n * sizeof(c->of[0]));
+	for (const struct node *one = list->children; one; one = one->next)
+		pair_read(r, one, &c->of[c->n++]);
+}
+
 static const void *location_read(struct config_reader *r, const struct node *n,
 				 struct config_route *route)
 {
@@ -119,11 +127,8 @@ static const void *location_read(struct config_reader *r, const struct node *n,
 	list = values.of[KEY_REPLACE];
 	if (list && children_check(r, list, NODE_LIST, LOCATION_PAIRS_MAX,
 				   "'replace: [{ from: http://HOST/, to: / }]'"))
-		for (const struct node *one = list->children; one; one = one->next)
-			pair_read(r, one, &c->of[c->n++]);
-	return arena_copy(reader_memory(r), c,
-			  offsetof(struct config_rewrite_location, of) +
-				  c->n * sizeof(c->of[0]));
+		pairs_read(r, list, c);
+	return c;
 }
 
 static void location_print(FILE *out, const struct config *config, const void *options)

@@ -118,6 +118,13 @@ const struct proxycase proxycases[] = {
 	  .request = "GET /again/length/4 HTTP/1.1\r\nHost: app\r\nVia: 1.1 fairlead, 1.1 fairlead:80, "
 		     "fairlead, 1.1 x (1.1 fairlead, 1.1 fairlead), 1.1 fairlead2\r\n\r\n",
 	  .status = 200, .again = "    via_loop: 2\n" },
+	{ .name = "page", .request = GET("/again/forbidden"), .status = 403,
+	  .fields = "Content-Type: text/html\r\n",
+	  .again = "    error_pages: { 4xx: tests/sim/page.html }\n" },
+	/* It belongs to its connection, which has to go on. */
+	{ .name = "no page for NTLM", .request = GET("/again/ntlm"), .status = 401,
+	  .fields = "Content-Length: 0\r\n",
+	  .again = "    error_pages: { 4xx: tests/sim/page.html }\n" },
 	{ .name = "rewrite to an authority", .request = GET("/again//length/4"), .status = 200,
 	  .fields = "Content-Length: 4\r\n", .again = "    rewrite: { strip: /again }\n" },
 	{ .name = "location", .request = GET("/again/moved"), .status = 302,
