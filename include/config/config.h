@@ -359,6 +359,7 @@ struct config_tracing {
 	bool on;
 	enum config_accept accept;
 	uint32_t sample; /* of CONFIG_SAMPLE_ALL traces that begin here */
+	bool exemplars;  /* of sampled traces, in /metrics */
 	struct config_export export;
 };
 

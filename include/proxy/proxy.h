@@ -9,6 +9,7 @@
 #ifndef PROXY_PROXY_H
 #define PROXY_PROXY_H
 
+#include "base/exemplar.h"
 #include "base/limittable.h"
 #include "base/names.h"
 #include "base/phases.h"
@@ -57,6 +58,7 @@ struct proxy {
 	struct slab exchanges, fetches, attempts, retries, values, records;
 	struct random random;          /* of ids */
 	struct exporter exporter;      /* of spans */
+	struct exemplars exemplars;    /* of stats->request_seconds: `tracing.exemplars` */
 	struct slab works[ACTIONS_MAX]; /* of the actions that have work: see action.h */
 	struct slab rules;              /* struct rules_at_work */
 	struct list verifications;      /* of passwords, in progress: rules/basicauth.c */

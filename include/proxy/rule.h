@@ -172,6 +172,6 @@ extern const struct rule rule_methods, rule_request_fields, rule_response_fields
 	rule_via_loop, rule_mirror;
 extern const struct rule rule_allow, rule_deny;
 extern const struct rule rule_basic_auth, rule_auth_request;
-extern const struct rule rule_rate_limit, rule_concurrency_limit;
+extern const struct rule rule_rate_limit, rule_concurrency_limit, rule_server_timing;
 
 #endif

@@ -76,6 +76,11 @@ void exchange_note(struct exchange *x)
 		t->received_us = x->proxy->tick->now_us;
 }
 
+static bool has_exemplar(const struct log_record *r)
+{
+	return r && r->traced && r->config->tracing.exemplars && r->trace.flags & TRACE_SAMPLED;
+}
+
 void exchange_count(struct exchange *x)
 {
 	const struct request_times *t = &x->relay.times;
@@ -83,6 +88,9 @@ void exchange_count(struct exchange *x)
 	struct phases *p = x->route ? generation_route_phases(x->generation, x->route) : NULL;
 
 	histogram_add(&x->proxy->stats->request_seconds, took_us);
+	if (has_exemplar(x->relay.record))
+		exemplar_set(&x->proxy->exemplars, x->relay.record->trace.trace_id, took_us,
+			     x->proxy->tick->wall_ms);
 	if (!p)
 		return;
 	if (t->received_us > 0 && x->relay.body_bytes > 0)

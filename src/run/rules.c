@@ -17,6 +17,7 @@ const struct config_rule *const config_rules[] = {
 	&rule_mirror.config,
 	&rule_rewrite_location.config,
 	&rule_rewrite_cookies.config,
+	&rule_server_timing.config,
 	&rule_response_fields.config,
 	&rule_error_pages.config,
 	NULL,

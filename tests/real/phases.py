@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Histograms by phase of routes, upstreams and servers: each phase that took place is counted once
 for each request; they go on over a reload; what is beyond limits.metric_series shares one series,
-and memory follows what is used. A scrape of 1,000 upstreams wakes no worker."""
+and memory follows what is used. Server-Timing has them too, where a route says so. A scrape of 1,000 upstreams wakes no worker."""
 # asan
 # timeout: 300
+import re
 import signal
 import socket
 import threading
@@ -114,6 +115,36 @@ def bounded(slow, fast):
     proxy.stop()
 
 
+def phases_of(answer):
+    value = answer.field("Server-Timing")
+    rig.check(value and re.fullmatch(r"\w+;dur=\d+\.\d{3}(, \w+;dur=\d+\.\d{3})*", value), answer.head)
+    return {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([\d.]+)", value)}
+
+
+def server_timing(fast):
+    config = f"""
+upstreams: {{ app: {{ servers: [127.0.0.1:{fast}], reuse: never }} }}
+routes:
+  - {{ prefix: /trusted/, server_timing: trusted, rewrite: {{ strip: /trusted }}, proxy: {{ upstream: app }} }}
+  - {{ prefix: /all/, server_timing: all, rewrite: {{ strip: /all }}, proxy: {{ upstream: app }} }}
+  - {{ prefix: /own/, server_timing: all, respond: {{ status: 204 }} }}
+  - {{ prefix: /off/, server_timing: off, proxy: {{ upstream: app }} }}
+  - {{ prefix: /, proxy: {{ upstream: app }} }}
+"""
+    proxy = rig.Fairlead(config)
+    given = phases_of(rig.get(proxy.port, "/all/delay/300"))
+    rig.check(list(given) == ["queue", "connect", "response", "proxy"], given)
+    rig.check(given["proxy"] >= given["response"] >= DELAY_MS > given["queue"] + given["connect"], given)
+    rig.check(list(phases_of(rig.get(proxy.port, "/own/"))) == ["proxy"], "a response of our own")
+    for path in "/trusted/bytes/10", "/off/", "/bytes/10":
+        rig.check(rig.get(proxy.port, path).field("Server-Timing") is None, path)
+    proxy.stop()
+    proxy = rig.Fairlead("trusted_proxies: [127.0.0.1]\n" + config)
+    rig.check("response" in phases_of(rig.get(proxy.port, "/trusted/bytes/10")), "a trusted client")
+    rig.check(rig.get(proxy.port, "/bytes/10").field("Server-Timing") is None, "another route")
+    proxy.stop()
+
+
 def cost_of_a_scrape(fast):
     """The control thread answers; the workers sleep on. Their loops run for the timers of the second
     alone, whatever is scraped meanwhile."""
@@ -145,6 +176,7 @@ def test():
     rig.lab("0ms", fast)
     counted(slow, fast)
     bounded(slow, fast)
+    server_timing(fast)
     cost_of_a_scrape(fast)
 
 

@@ -96,7 +96,7 @@ static unsigned families_n;
 static char *series[SERIES_MAX];
 static unsigned series_n;
 
-static bool by_worker;
+static bool by_worker, open_metrics;
 
 static struct family *family(const char *name)
 {
@@ -223,7 +223,8 @@ static size_t scrape_in_chunks(size_t chunk)
 	size_t n = 0, got;
 	bool more = true;
 
-	scrape_open(&s, config_version, workers, WORKERS, by_worker);
+	scrape_open(&s, config_version, workers, WORKERS,
+		    &(struct scrape_options){ by_worker, open_metrics });
 	while (more) {
 		char *room = malloc(chunk);
 

@@ -4,6 +4,7 @@
 
 #include "adminapi.h"
 #include "chunks.h"
+#include "http/accept.h"
 #include "http/forward.h"
 #include "scrape.h"
 #include "statuspage.h"
@@ -11,6 +12,8 @@
 static const char text_type[] = "text/plain";
 static const char json_type[] = "application/json";
 static const char metrics_type[] = "text/plain; version=0.0.4";
+static const char open_metrics_type[] =
+	"application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /* ---- short responses ------------------------------------------------------ */
 
@@ -114,14 +117,25 @@ static void metrics_free(struct chunks *c)
 	free(metrics_of(c));
 }
 
+/* If it is asked for, and preferred to the text format: an Accept of all types does not ask for
+ * it. */
+static bool wants_open_metrics(const struct head *h)
+{
+	return accept_weight(h, slice_of(open_metrics_type)) >
+	       accept_weight(h, slice_of(metrics_type));
+}
+
 static void metrics_respond(struct admin *a, struct stream *s, bool by_worker,
 			    const struct head *h)
 {
 	static const struct chunks_source source = { metrics_read, metrics_free };
+	struct scrape_options options = { by_worker, wants_open_metrics(h) };
+	struct slice type = slice_of(options.open_metrics ? open_metrics_type
+							  : metrics_type);
 	struct metrics *m;
 
 	if (h->method == METHOD_HEAD) {
-		head_respond(a, s, slice_of(metrics_type), h->minor);
+		head_respond(a, s, type, h->minor);
 		return;
 	}
 	m = calloc(1, sizeof(*m));
@@ -130,10 +144,10 @@ static void metrics_respond(struct admin *a, struct stream *s, bool by_worker,
 		return;
 	}
 	m->chunks.source = &source;
-	m->chunks.type = slice_of(metrics_type);
+	m->chunks.type = type;
 	m->chunks.status = 200;
 	scrape_open(&m->scrape, a->shared->config_versions->current, a->workers,
-		    a->worker_n, by_worker);
+		    a->worker_n, &options);
 	chunks_begin(&m->chunks, a, s, h->minor);
 }
 

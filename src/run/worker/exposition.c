@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/check.h"
+
 static void put_bytes(struct exposition *e, const char *text, size_t n)
 {
 	if ((size_t)(e->end - e->at) < n) {
@@ -29,19 +31,20 @@ static void put_number(struct exposition *e, uint64_t n)
 	put_bytes(e, at, (size_t)(digits + sizeof(digits) - at));
 }
 
-static void put_family_name(struct exposition *e)
+static void put_family_name(struct exposition *e, bool total)
 {
 	put_text(e, "fairlead_");
 	put_text(e, e->prefix);
 	put_text(e, e->name);
-	if (strcmp(e->kind, "counter") == 0)
+	if (total && strcmp(e->kind, "counter") == 0)
 		put_text(e, "_total");
 }
 
 static void put_comment(struct exposition *e, const char *what, const char *text)
 {
 	put_text(e, what);
-	put_family_name(e);
+	/* In OpenMetrics the suffix belongs to the sample, not to the family. */
+	put_family_name(e, !e->open_metrics);
 	put_bytes(e, " ", 1);
 	put_text(e, text);
 	put_bytes(e, "\n", 1);
@@ -65,7 +68,7 @@ void exposition_sample(struct exposition *e, const char *suffix)
 		e->headed = true;
 	}
 	e->labelled = false;
-	put_family_name(e);
+	put_family_name(e, true);
 	put_text(e, suffix);
 }
 
@@ -118,4 +121,23 @@ void exposition_real(struct exposition *e, double value)
 	end_labels(e);
 	put_text(e, text);
 	put_bytes(e, "\n", 1);
+}
+
+void exposition_exemplar(struct exposition *e, const struct exemplar_copy *x)
+{
+	char text[96];
+
+	ASSERT(e->open_metrics && e->at[-1] == '\n');
+	e->at--;
+	put_text(e, " # {trace_id=\"");
+	put_bytes(e, x->id, sizeof(x->id));
+	snprintf(text, sizeof(text), "\"} %.15g %.3f\n", (double)x->value_us / 1e6,
+		 (double)x->wall_ms / 1e3);
+	put_text(e, text);
+}
+
+void exposition_end(struct exposition *e)
+{
+	if (e->open_metrics)
+		put_text(e, "# EOF\n");
 }

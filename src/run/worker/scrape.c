@@ -73,9 +73,13 @@ void scrape_add_histogram(struct histogram *sum, const struct histogram *h)
 	sum->sum_us += stat_read(&h->sum_us);
 }
 
-void scrape_put_histogram(struct scrape *s, const struct histogram *h,
-			  void (*put_labels)(struct scrape *s))
+/* exemplar(): of a bucket; NULL: there are none. */
+static void put_histogram(struct scrape *s, const struct histogram *h,
+			  void (*put_labels)(struct scrape *s),
+			  bool (*exemplar)(const struct scrape *s, unsigned bucket,
+					   struct exemplar_copy *x))
 {
+	struct exemplar_copy x;
 	uint64_t n = 0;
 
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
@@ -84,6 +88,8 @@ void scrape_put_histogram(struct scrape *s, const struct histogram *h,
 		put_labels(s);
 		exposition_label(&s->e, "le", bound_text(i));
 		exposition_count(&s->e, n);
+		if (exemplar && exemplar(s, i, &x))
+			exposition_exemplar(&s->e, &x);
 	}
 	scrape_begin(s, "_sum");
 	put_labels(s);
@@ -91,6 +97,29 @@ void scrape_put_histogram(struct scrape *s, const struct histogram *h,
 	scrape_begin(s, "_count");
 	put_labels(s);
 	exposition_count(&s->e, n);
+}
+
+void scrape_put_histogram(struct scrape *s, const struct histogram *h,
+			  void (*put_labels)(struct scrape *s))
+{
+	put_histogram(s, h, put_labels, NULL);
+}
+
+/* The newest of the workers. */
+static bool request_exemplar(const struct scrape *s, unsigned bucket, struct exemplar_copy *x)
+{
+	bool any = false;
+
+	for (unsigned w = scrape_first_worker(s); w < scrape_end_worker(s); w++) {
+		struct exemplar_copy of;
+
+		if (!exemplar_read(&s->workers[w].proxy.exemplars, bucket, &of) ||
+		    (any && of.wall_ms < x->wall_ms))
+			continue;
+		*x = of;
+		any = true;
+	}
+	return any;
 }
 
 /* The counters responses_1xx to 5xx, and mirror_dropped_…, are one family each: step_classes(),
@@ -158,7 +187,7 @@ static bool step_requests(struct scrape *s, const struct metric_family *f)
 	(void)f;
 	for (unsigned w = scrape_first_worker(s); w < scrape_end_worker(s); w++)
 		scrape_add_histogram(&h, &s->workers[w].stats.request_seconds);
-	scrape_put_histogram(s, &h, put_nothing);
+	put_histogram(s, &h, put_nothing, s->e.open_metrics ? request_exemplar : NULL);
 	return scrape_next_worker(s);
 }
 
@@ -349,18 +378,23 @@ static bool scrape_step(struct scrape *s)
 	s->upstream = s->position = s->worker = s->phase = 0;
 	if (s->family < COUNT(families))
 		exposition_family(&s->e, f[1].prefix, f[1].name, f[1].kind, f[1].help);
-	return s->family < COUNT(families) + MONITOR_FAMILIES;
+	if (s->family < COUNT(families) + MONITOR_FAMILIES)
+		return true;
+	exposition_end(&s->e);
+	return false;
 }
 
 void scrape_open(struct scrape *s, struct config_version *config_version,
-		 const struct worker *workers, unsigned worker_n, bool by_worker)
+		 const struct worker *workers, unsigned worker_n,
+		 const struct scrape_options *options)
 {
 	const struct metric_family *f = &families[0];
 
 	*s = (struct scrape){ .config_version = config_version,
 			      .workers = workers,
 			      .worker_n = worker_n,
-			      .by_worker = by_worker };
+			      .by_worker = options->by_worker,
+			      .e = { .open_metrics = options->open_metrics } };
 	exposition_family(&s->e, f->prefix, f->name, f->kind, f->help);
 	config_version->readers_n++;
 }

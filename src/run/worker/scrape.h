@@ -17,6 +17,11 @@
 /* Most bytes of one step: the three states of a server, or the buckets of a histogram. */
 #define SCRAPE_STEP_BYTES 24576
 
+struct scrape_options {
+	bool by_worker;
+	bool open_metrics;
+};
+
 struct scrape {
 	struct config_version *config_version;
 	const struct worker *workers;
@@ -33,7 +38,8 @@ struct scrape {
 };
 
 void scrape_open(struct scrape *s, struct config_version *config_version,
-		 const struct worker *workers, unsigned worker_n, bool by_worker);
+		 const struct worker *workers, unsigned worker_n,
+		 const struct scrape_options *options);
 
 /* Writes the next *n bytes to `room`, perhaps none; size >= SCRAPE_STEP_BYTES. Returns
  * false when the response is complete. */
