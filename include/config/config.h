@@ -300,6 +300,7 @@ struct config_hedge {
 #define CONFIG_TIMEOUT_MAX 86400000u
 #define CONFIG_TIMEOUT_NONE (CONFIG_TIMEOUT_MAX + 1) /* `none`, of a route */
 #define CONFIG_BODY_MAX (UINT64_C(1) << 50)
+#define CONFIG_RATE_MAX 1073741824u
 struct config_match;   /* config/match.h */
 struct config_pattern; /* config/match.h */
 
@@ -325,10 +326,12 @@ struct config_route {
 	};
 	struct config_rules *rules; /* NULL: none */
 	struct slice allow; /* methods of the route, for Allow; empty: those of the action */
+	uint32_t send_timeout_ms, min_send_rate; /* see config_send_timeout_ms() */
 	/* Of actions that have a policy: */
 	uint64_t body_max;            /* see config_body_max() */
 	uint32_t response_timeout_ms; /* 0: that of the upstream; or CONFIG_TIMEOUT_NONE */
 	uint32_t idle_timeout_ms;     /* of a tunnel; 0: that of limits; or CONFIG_TIMEOUT_NONE */
+	uint32_t receive_timeout_ms, min_receive_rate; /* see config_receive_timeout_ms() */
 	uint32_t deadline_ms;         /* 0: none */
 	const struct config_retry *retry; /* NULL: not set */
 	const struct config_hedge *hedge; /* NULL: not set */
@@ -409,6 +412,8 @@ struct config_limits {
 	uint32_t idle_timeout_ms;    /* keep-alive, tunnels */
 	uint32_t send_timeout_ms;    /* without progress while sending */
 	uint32_t receive_timeout_ms; /* without progress while receiving a request body */
+	uint32_t min_send_rate;    /* bytes/s to a client; 0: none */
+	uint32_t min_receive_rate; /* bytes/s of a request body; 0: none */
 	uint32_t drain_timeout_ms;
 	uint32_t upgrade_timeout_ms;
 	uint32_t metric_series;      /* of each kind: base/phases.h */
@@ -486,6 +491,13 @@ bool config_has_threads(const struct config *c);
 
 /* The largest request body that the route takes, in bytes; 0: no limit. */
 uint64_t config_body_max(const struct config *c, const struct config_route *route);
+
+/* The times and rates (bytes/s; 0: none) of a route, else those of the limits. `route` may be
+ * NULL. */
+uint32_t config_send_timeout_ms(const struct config *c, const struct config_route *route);
+uint32_t config_receive_timeout_ms(const struct config *c, const struct config_route *route);
+uint32_t config_min_send_rate(const struct config *c, const struct config_route *route);
+uint32_t config_min_receive_rate(const struct config *c, const struct config_route *route);
 
 /* Reads and checks a file; "-": standard input. Root refuses a file that all users may write.
  * Prints errors and warnings to `errors`, one "FILE:LINE:COLUMN: WHAT IS WRONG; REMEDY" per line.

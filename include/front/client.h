@@ -84,6 +84,14 @@ void client_secure(struct client *c, struct tls_context *context);
 /* The header that the connection began with; NULL: none, or it has stated no addresses. */
 const struct proxy_header *client_proxy_header(const struct client *c);
 
+/* From the present request on: the time without progress in which the client may take what is sent
+ * to it, and the bytes/s that it takes at least (0: any number), in place of those of the front. */
+static inline void client_set_sending(struct client *c, uint32_t send_ms, uint32_t send_rate)
+{
+	c->conn.send_ms = send_ms;
+	c->conn.send_rate = send_rate;
+}
+
 /* Asserts what holds between two steps in each state. */
 void client_check(const struct client *c);
 

@@ -35,10 +35,15 @@ struct client_events {
 	/* The TLS handshake has failed, or took too long; the connection closes. conn_tls() may
 	 * tell more. May be NULL. */
 	void (*handshake_failed)(struct client *c, enum tls_fault fault);
+	/* Until when more has to arrive of the body that the user of the stream awaits; if it
+	 * awaits none now, the least that it would be. NULL: timeouts.receive_ms after the last
+	 * bytes, and after it began to wait. */
+	uint64_t (*body_due_ms)(const struct stream *s);
 };
 
 struct client_timeouts {
 	uint32_t header_ms, idle_ms, send_ms, receive_ms;
+	uint32_t send_rate; /* bytes/s: see struct conn; 0: none */
 };
 
 /* A walk over all clients, the oldest first, with other work in between: clients may come and go

@@ -247,10 +247,12 @@ void io_shutdown(struct io_loop *loop, int fd);
 
 /* ---- questions to the kernel about a socket: a system call or two each ---------- */
 
-/* True: the peer has received bytes since the last call with this *mark. Sets the mark. A
- * send may be in flight for long without done(): this tells a slow peer from a dead one.
- * For deadlines that have expired. */
-bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark);
+/* How many bytes the peer has received since the last call with this *mark; the first call with 0:
+ * since the connection was opened. IO_DELIVERED_SOME: some (a unix socket). Sets the mark. A send
+ * may be in flight for long without done(): this tells a slow peer from a dead one. For deadlines
+ * that have expired. */
+uint64_t io_delivered(struct io_loop *loop, int fd, uint64_t *mark);
+#define IO_DELIVERED_SOME UINT64_MAX
 
 /* True: the peer has ended its side or reset the connection, even if bytes that it sent
  * before are still unread. For owners that have no receive in flight. */

@@ -108,11 +108,18 @@ struct conn {
 	bool fin_sent : 1;   /* shutdown(SHUT_WR) was called */
 	bool fin_wanted : 1; /* … is to be called when the outbox is empty */
 	bool inbox_limited : 1; /* the inbox takes one buffer at most: conn_limit_inbox() */
+	bool sent_lags : 1;  /* between two sends: sent_ms is how many ms the peer lags behind */
 	uint32_t window;     /* bytes, for inbox and outbox each */
 	uint32_t send_ms;    /* CONN_CLOSING: longest time in which the peer takes no byte of the
 				outbox; set by the owner; 0: end_ms */
-	uint32_t end_ms;     /* how long it lingers; if send_ms is 0, also the longest time
-				without progress */
+	union {
+		/* CONN_OPEN: bytes/s that the peer takes at least while some wait for it; set by
+		 * the owner; 0: any number. */
+		uint32_t send_rate;
+		/* CONN_CLOSING: how long it lingers; if send_ms is 0, also the longest time
+		 * without progress. */
+		uint32_t end_ms;
+	};
 	uint32_t inbox_held; /* size of the buffers in the inbox, bytes */
 	uint32_t inbox_bytes;
 	struct buf *inbox, *inbox_last;
@@ -128,8 +135,13 @@ struct conn {
 	/* Bytes since conn_open(). received: of the socket. sent: of the outbox, in sends that
 	 * have ended. */
 	uint64_t received, sent;
-	uint64_t received_ms;    /* when bytes were last received */
-	uint64_t sent_ms;        /* when the peer last took pushed bytes, or their send began */
+	union {
+		uint64_t received_ms; /* CONN_OPEN: when bytes were last received */
+		uint64_t flush_by_ms; /* CONN_CLOSING: when the peer has to have taken all */
+	};
+	/* When the peer last took pushed bytes, or their send began: conn_sent_ms(). With send_rate
+	 * it lags behind that by as much as the peer was too slow; sent_lags: it is that number. */
+	uint64_t sent_ms;
 	/* To notice progress of the peer: the mark of io_delivered(); once CONN_FLUSH_RESET
 	 * has sent the outbox, the last value of io_outstanding(). */
 	uint64_t progress_mark;
@@ -229,6 +241,13 @@ static inline uint64_t conn_position(const struct conn *c)
 /* The stream position after the last byte that was submitted to the kernel. */
 uint64_t conn_submitted(const struct conn *c);
 
+/* When the peer last took pushed bytes, or their send began; earlier, if it is slower than
+ * send_rate. */
+static inline uint64_t conn_sent_ms(const struct conn *c)
+{
+	return c->sent_lags ? c->tick->now_ms - c->sent_ms : c->sent_ms;
+}
+
 /* Removes everything pushed from this stream position on. False: too late, some of it was
  * submitted to the kernel; nothing is removed. */
 bool conn_take_back(struct conn *c, uint64_t position);
@@ -237,16 +256,18 @@ bool conn_take_back(struct conn *c, uint64_t position);
 void conn_send_fin(struct conn *c);
 
 /* Asks the kernel whether the peer has taken bytes since the last call; if so, sets
- * sent_ms to now and returns true. For a send deadline that has expired: a send in
- * progress reports nothing until it completes. */
+ * sent_ms to now and returns true; with send_rate, sent_ms advances by no more than the time
+ * that so many bytes may take. For a send deadline that has expired: a send in progress reports
+ * nothing until it completes. */
 bool conn_poll_delivery(struct conn *c);
 
 /* ---- closing -------------------------------------------------------------- */
 
 /* Starts to close; events->dead is called when that is done. May be called again with a
  * harsher end (CONN_NOW, CONN_RESET); a gentle one is then ignored. FLUSH, LINGER
- * and FLUSH_RESET turn into CONN_RESET when the peer takes no byte for c->send_ms, since
- * a truncated message must not look complete. `linger_ms` bounds the wait for the peer's
+ * and FLUSH_RESET turn into CONN_RESET when the peer takes no byte for c->send_ms, or all
+ * of them more slowly than c->send_rate, since a truncated message must not look complete.
+ * `linger_ms` bounds the wait for the peer's
  * FIN (CONN_LINGER).
  *
  * Secured: FLUSH and LINGER send close_notify before FIN (RFC 8446 6.1). If the session has

@@ -72,6 +72,7 @@ struct attempt_request {
 	bool hold_on_return;    /* it authenticates the connection it is sent on: identity.h */
 	uint32_t response_timeout_ms; /* of the route, else of the upstream */
 	uint32_t idle_timeout_ms;     /* of a tunnel; both may be CONFIG_TIMEOUT_NONE */
+	uint32_t send_timeout_ms;     /* of the route, else of the limits */
 	struct head_limits limits; /* of the heads and trailers of its responses */
 };
 

@@ -27,6 +27,7 @@
 
 #include "proxy/fetch.h"
 #include "proxy/logrecord.h"
+#include "proxy/pace.h"
 #include "proxy/requesttimes.h"
 #include "proxy/source.h"
 #include "proxy/tap.h"
@@ -53,6 +54,7 @@ struct relay {
 	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
 	uint64_t body_bytes;   /* of the request, read */
 	uint64_t body_max;     /* see config_body_max() */
+	struct pace pace;      /* of the client, with its body */
 	uint64_t sent_bytes;   /* of the response's body: queued; in the end what the kernel took */
 	uint64_t head_at, body_at; /* positions of the response's head and body in the bytes pushed
 				      to the client: see stream_position() */
@@ -76,6 +78,9 @@ static inline bool relay_refuses_body(const struct relay *r, uint64_t bytes)
 {
 	return r->body_max > 0 && bytes > r->body_max;
 }
+
+/* So many bytes of the request's body were read. False: it is larger than the route takes. */
+bool relay_count_body(struct relay *r, uint32_t bytes) MUST_USE;
 
 /* Handles the events recorded since the last step. The result is in r->state. */
 void relay_step(struct relay *r);

@@ -288,6 +288,8 @@ static void print_policy(FILE *out, const struct config_route *route)
 	print_key(out, KEY_OF(route, request_body), route, ACTION_DEPTH);
 	print_key(out, KEY_OF(route, response_timeout), route, ACTION_DEPTH);
 	print_key(out, KEY_OF(route, idle_timeout), route, ACTION_DEPTH);
+	print_key(out, KEY_OF(route, receive_timeout), route, ACTION_DEPTH);
+	print_key(out, KEY_OF(route, min_receive_rate), route, ACTION_DEPTH);
 	print_key(out, KEY_OF(route, deadline), route, ACTION_DEPTH);
 	if (route->retry)
 		print_retry(out, route->retry);
@@ -339,6 +341,8 @@ static void print_route(FILE *out, const struct config *c,
 	for (unsigned i = 0; route->rules && i < route->rules->n; i++)
 		route->rules->of[i].rule->print(out, c, route->rules->of[i].options);
 	print_key(out, KEY_OF(route, half_close), route, ACTION_DEPTH);
+	print_key(out, KEY_OF(route, send_timeout), route, ACTION_DEPTH);
+	print_key(out, KEY_OF(route, min_send_rate), route, ACTION_DEPTH);
 	print_route_logs(out, c, route);
 	if (route->action->has_policy)
 		print_policy(out, route);

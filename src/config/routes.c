@@ -39,6 +39,37 @@ uint64_t config_body_max(const struct config *c, const struct config_route *rout
 	return route->body_max > CONFIG_BODY_MAX ? 0 : route->body_max;
 }
 
+static uint32_t or_limit(uint32_t value, uint32_t limit)
+{
+	return value > 0 ? value : limit;
+}
+
+uint32_t config_send_timeout_ms(const struct config *c, const struct config_route *route)
+{
+	return or_limit(route ? route->send_timeout_ms : 0, c->limits.send_timeout_ms);
+}
+
+uint32_t config_receive_timeout_ms(const struct config *c, const struct config_route *route)
+{
+	return or_limit(route ? route->receive_timeout_ms : 0, c->limits.receive_timeout_ms);
+}
+
+/* Of a route: above the maximum is `none`. */
+static uint32_t rate_or_limit(uint32_t rate, uint32_t limit)
+{
+	return rate > CONFIG_RATE_MAX ? 0 : or_limit(rate, limit);
+}
+
+uint32_t config_min_send_rate(const struct config *c, const struct config_route *route)
+{
+	return rate_or_limit(route ? route->min_send_rate : 0, c->limits.min_send_rate);
+}
+
+uint32_t config_min_receive_rate(const struct config *c, const struct config_route *route)
+{
+	return rate_or_limit(route ? route->min_receive_rate : 0, c->limits.min_receive_rate);
+}
+
 /* A route has exactly one of path and prefix. */
 static void match_read(struct config_reader *r, const struct node *map,
 		       const struct section_values *values, struct config_route *route)
@@ -106,6 +137,7 @@ static void policy_check(struct config_reader *r, const struct section_values *v
 	static const enum key_id of_proxy[] = {
 		KEY_route_request_body, KEY_route_response_timeout, KEY_route_idle_timeout,
 		KEY_route_deadline,	KEY_route_retry,	    KEY_route_hedge,
+		KEY_route_receive_timeout, KEY_route_min_receive_rate,
 	};
 
 	for (size_t i = 0; i < COUNT(of_proxy); i++) {

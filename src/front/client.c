@@ -93,13 +93,30 @@ bool client_misses_fin(const struct client *c)
 	       (!conn_can_receive(&c->conn) || buf_scarce(io_bufs(c->front->tick->loop)));
 }
 
+static uint64_t earlier_ms(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* See client_events.body_due_ms(). */
+static uint64_t body_due_ms(const struct client *c)
+{
+	const struct stream *s = &c->http1.stream;
+	uint32_t receive_ms = c->front->timeouts.receive_ms;
+
+	if (c->front->events->body_due_ms && s->task)
+		return c->front->events->body_due_ms(s);
+	if (s->body_awaited)
+		return later_ms(c->conn.received_ms, s->since_ms) + receive_ms;
+	return c->front->tick->now_ms + receive_ms;
+}
+
 static uint64_t next_check_ms(const struct client *c)
 {
-	const struct client_timeouts *t = &c->front->timeouts;
-	uint32_t ms = t->send_ms < t->receive_ms ? t->send_ms : t->receive_ms;
+	uint64_t now_ms = c->front->tick->now_ms;
+	uint64_t check_ms = earlier_ms(now_ms + c->conn.send_ms, body_due_ms(c));
 
-	return c->front->tick->now_ms +
-	       (client_misses_fin(c) && ms > FIN_CHECK_MS ? FIN_CHECK_MS : ms);
+	return client_misses_fin(c) ? earlier_ms(check_ms, now_ms + FIN_CHECK_MS) : check_ms;
 }
 
 /* Until when the peer has to do what this state waits for; WHEEL_NEVER: no limit. While
@@ -111,7 +128,7 @@ static uint64_t state_deadline_ms(const struct client *c)
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
 		/* The first request has as long as a head. After that, idleness begins
-		 * when the response has been sent. */
+		 * when the response has been sent. A `sent_ms` that lags is no time, and small. */
 		if (c->http1.stream.uses == 0)
 			return c->http1.stream.since_ms + t->header_ms;
 		return later_ms(c->conn.sent_ms, c->http1.stream.since_ms) + t->idle_ms;
@@ -121,10 +138,7 @@ static uint64_t state_deadline_ms(const struct client *c)
 	case CLIENT_HEAD:
 		return c->http1.stream.since_ms + t->header_ms;
 	case CLIENT_BUSY:
-		if (c->http1.stream.body_awaited)
-			return later_ms(c->conn.received_ms, c->http1.stream.since_ms) +
-			       t->receive_ms;
-		return next_check_ms(c);
+		return c->http1.stream.body_awaited ? body_due_ms(c) : next_check_ms(c);
 	case CLIENT_ENDING:
 		break;
 	}
@@ -137,7 +151,7 @@ static uint64_t client_due_ms(const void *owner)
 	const struct client *c = owner;
 
 	if (c->state != CLIENT_ENDING && conn_unsent(&c->conn) > 0)
-		return c->conn.sent_ms + c->front->timeouts.send_ms;
+		return conn_sent_ms(&c->conn) + c->conn.send_ms;
 	return state_deadline_ms(c);
 }
 
@@ -370,7 +384,7 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	stat_add(&f->stats->connections, 1);
 	stat_add(&f->stats->connections_idle, 1);
 	conn_open(&c->conn, f->tick, &conn_events, fd, f->window);
-	c->conn.send_ms = f->timeouts.send_ms;
+	client_set_sending(c, f->timeouts.send_ms, f->timeouts.send_rate);
 	http1_init(&c->http1, &client_stream_ops, &c->conn, &client_rules, c);
 	c->http1.stream.limits = &f->limits;
 	c->state = CLIENT_IDLE;

@@ -231,8 +231,11 @@ void io_shutdown(struct io_loop *loop, int fd)
 	loop->engine->shutdown(loop, fd);
 }
 
+/* A mark that is no number of delivered bytes. */
+#define MARK_UNREAD (UINT64_C(1) << 63)
+
 /* TCP: the bytes that the peer has acknowledged. Unix socket: the bytes that the peer has
- * not read; the number changes as the peer reads. */
+ * not read; the number changes as the peer reads, and as the kernel takes more. */
 uint64_t loop_delivered(struct io_loop *loop, int fd)
 {
 	struct tcp_info info = { 0 };
@@ -242,7 +245,7 @@ uint64_t loop_delivered(struct io_loop *loop, int fd)
 	(void)loop;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
 		return info.tcpi_bytes_acked;
-	return ioctl(fd, SIOCOUTQ, &queued) == 0 ? (uint64_t)queued : 0;
+	return ioctl(fd, SIOCOUTQ, &queued) == 0 ? MARK_UNREAD | (uint64_t)queued : 0;
 }
 
 /* On a unix socket, for which TCP_INFO fails, bytes arrive at once. A connection that the
@@ -265,12 +268,14 @@ uint64_t io_outstanding(struct io_loop *loop, int fd)
 	return loop->engine->outstanding(loop, fd);
 }
 
-bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark)
+uint64_t io_delivered(struct io_loop *loop, int fd, uint64_t *mark)
 {
 	uint64_t before = *mark;
 
 	*mark = loop->engine->delivered(loop, fd);
-	return *mark != before;
+	if (*mark == before)
+		return 0;
+	return *mark & MARK_UNREAD || *mark < before ? IO_DELIVERED_SOME : *mark - before;
 }
 
 /* POLLRDHUP is reported as soon as the FIN arrives, even if bytes before it are

@@ -667,7 +667,7 @@ void origin_lab_start(struct origin_lab *l, int fd)
 	f->events = &client_events;
 	f->owner = l;
 	f->limits = (struct head_limits){ 65536, HEAD_FIELDS_MAX, 0 };
-	f->timeouts = (struct client_timeouts){ 3600000, 3600000, 3600000, 3600000 };
+	f->timeouts = (struct client_timeouts){ 3600000, 3600000, 3600000, 3600000, 0 };
 	f->window = 262144;
 	f->linger_ms = 1000;
 	f->quota = l->clients;

@@ -223,7 +223,7 @@ struct stream_progress http1_progress(const struct stream *s)
 {
 	const struct conn *c = s->deadline.conn;
 
-	return (struct stream_progress){ c->received_ms, c->sent_ms, conn_unsent(c),
+	return (struct stream_progress){ c->received_ms, conn_sent_ms(c), conn_unsent(c),
 					 c->inbox != NULL };
 }
 

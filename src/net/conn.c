@@ -7,6 +7,9 @@
 #include "outbox.h"
 #include "secure.h"
 
+/* Whether a send was slow is looked at closer if it took this part of send_ms. */
+#define SLOW_PART 8
+
 static void notify_changed(struct conn *c)
 {
 	if (c->state == CONN_OPEN)
@@ -28,12 +31,57 @@ void conn_send_fin(struct conn *c)
 	}
 }
 
+/* Of so many bytes: the longest time that the peer may take for them. */
+static uint64_t time_for_ms(const struct conn *c, uint64_t bytes)
+{
+	return bytes * 1000 / c->send_rate;
+}
+
+static void sent_set(struct conn *c, uint64_t ms)
+{
+	c->sent_ms = ms;
+	c->sent_lags = false;
+}
+
+/* Asks how many bytes the peer has taken, and adds the time that it may take for them. False: no
+ * bytes. */
+static bool sent_advance(struct conn *c, uint64_t now_ms)
+{
+	uint64_t bytes = io_delivered(c->tick->loop, c->fd, &c->progress_mark);
+
+	if (bytes == 0)
+		return false;
+	if (c->state == CONN_OPEN && c->send_rate > 0 && bytes != IO_DELIVERED_SOME &&
+	    time_for_ms(c, bytes) < now_ms - c->sent_ms)
+		c->sent_ms += time_for_ms(c, bytes);
+	else
+		c->sent_ms = now_ms;
+	return true;
+}
+
 bool conn_poll_delivery(struct conn *c)
 {
-	if (c->fd < 0 || !io_delivered(c->tick->loop, c->fd, &c->progress_mark))
+	if (c->fd < 0)
 		return false;
-	c->sent_ms = c->tick->now_ms;
-	return true;
+	sent_set(c, conn_sent_ms(c));
+	return sent_advance(c, c->tick->now_ms);
+}
+
+/* A send has ended. If it was slow and more waits, the next one begins with the time by which the
+ * peer lags behind; the time between the two does not count. */
+static void send_measure(struct conn *c, uint64_t now_ms)
+{
+	const struct outbox *o = c->outbox;
+	bool more = c->space_awaited || o->first < o->n;
+
+	if (!more || c->state != CONN_OPEN || c->send_rate == 0 || c->fd < 0 ||
+	    now_ms - c->sent_ms <= c->send_ms / SLOW_PART) {
+		sent_set(c, now_ms);
+		return;
+	}
+	sent_advance(c, now_ms);
+	c->sent_ms = now_ms - c->sent_ms;
+	c->sent_lags = true;
 }
 
 /* ---- closing -------------------------------------------------------------- */
@@ -81,18 +129,34 @@ static void socket_close(struct conn *c)
 	close_if_done(c);
 }
 
-/* While there are bytes to send, the peer must take some each send_ms; then it has
- * end_ms. */
+/* While there are bytes to send, the peer must take some each send_ms, and all until flush_by_ms;
+ * then it has end_ms. */
 static void close_timer_arm(struct conn *c)
 {
 	uint32_t ms = c->outbox && c->send_ms > 0 ? c->send_ms : c->end_ms;
+	uint64_t due_ms = tick_event_ms(c->tick) + ms + 1;
 
-	timer_set(&c->tick->wheel, &c->timer, tick_event_ms(c->tick) + ms + 1);
+	if (c->outbox && due_ms > c->flush_by_ms)
+		due_ms = c->flush_by_ms;
+	timer_set(&c->tick->wheel, &c->timer, due_ms);
+}
+
+/* flush_by_ms of a conn that will be closed. */
+static uint64_t flush_limit_ms(const struct conn *c, enum conn_end end)
+{
+	uint64_t bytes = conn_unsent(c);
+
+	if (c->send_rate == 0)
+		return WHEEL_NEVER;
+	if (end == CONN_FLUSH_RESET)
+		bytes += io_outstanding(c->tick->loop, c->fd);
+	return tick_event_ms(c->tick) + c->send_ms + 1 + time_for_ms(c, bytes);
 }
 
 /* CONN_FLUSH_RESET: a reset would destroy bytes that the peer's kernel has not
  * acknowledged, so it waits for them. Checks again at once, then at growing intervals
- * (half the time since the last progress), until nothing was acknowledged for send_ms. */
+ * (half the time since the last progress), until nothing was acknowledged for send_ms, or
+ * flush_by_ms. */
 static void reset_when_delivered(struct conn *c)
 {
 	uint64_t now_ms = tick_event_ms(c->tick);
@@ -101,7 +165,7 @@ static void reset_when_delivered(struct conn *c)
 	if (unacked != c->progress_mark)
 		c->sent_ms = now_ms;
 	c->progress_mark = unacked;
-	if (unacked == 0 ||
+	if (unacked == 0 || now_ms >= c->flush_by_ms ||
 	    now_ms - c->sent_ms >= (c->send_ms > 0 ? c->send_ms : c->end_ms))
 		socket_close(c);
 	else
@@ -109,14 +173,14 @@ static void reset_when_delivered(struct conn *c)
 			  now_ms + 1 + (now_ms - c->sent_ms) / 2);
 }
 
-/* A peer that keeps reading, however slowly, gets the whole outbox. */
+/* A peer that keeps reading fast enough gets the whole outbox. */
 static void close_timer_expired(struct conn *c)
 {
 	if (c->end == CONN_FLUSH_RESET && !c->outbox) {
 		reset_when_delivered(c);
 		return;
 	}
-	if (c->outbox && conn_poll_delivery(c)) {
+	if (c->outbox && tick_event_ms(c->tick) < c->flush_by_ms && conn_poll_delivery(c)) {
 		close_timer_arm(c);
 		return;
 	}
@@ -164,8 +228,11 @@ void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
 	ASSERT(c->state != CONN_DEAD);
 	if (c->state == CONN_CLOSING && (gentle || c->fd < 0))
 		return;
-	if (c->state == CONN_OPEN)
-		c->end_ms = linger_ms;
+	if (c->state == CONN_OPEN) {
+		c->flush_by_ms = c->fd < 0 ? WHEEL_NEVER : flush_limit_ms(c, end);
+		c->end_ms = linger_ms; /* in place of send_rate */
+		sent_set(c, conn_sent_ms(c));
+	}
 	if (c->secure && c->state == CONN_OPEN)
 		gentle = secure_close(c, &end, gentle);
 	c->state = CONN_CLOSING;
@@ -196,8 +263,8 @@ static void receive_done(struct io_op *op, int res, unsigned flags)
 		struct buf *b = c->recv.buf;
 
 		c->received += (uint32_t)res;
-		c->received_ms = tick_event_ms(c->tick);
 		if (c->state == CONN_OPEN) {
+			c->received_ms = tick_event_ms(c->tick);
 			c->recv.buf = NULL;
 			if (c->secure)
 				secure_receive(c, b);
@@ -259,10 +326,9 @@ static void send_failed(struct conn *c, int error)
 
 /* `pushed`: bytes of the owner are sent. What TLS sends on its own, such as the answer to a key
  * update, is no progress: else a peer could put off the idle timeout with it. */
-static void sent_now(struct conn *c, bool pushed, uint64_t now_ms)
+static bool is_progress(const struct conn *c, bool pushed)
 {
-	if (pushed || c->fin_wanted || c->state != CONN_OPEN)
-		c->sent_ms = now_ms;
+	return pushed || c->fin_wanted || c->state != CONN_OPEN;
 }
 
 static void send_done(struct io_op *op, int res, unsigned flags)
@@ -279,8 +345,9 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 		send_failed(c, res);
 		return;
 	}
-	if (!(flags & IO_SILENT)) /* a silent send may have completed long ago */
-		sent_now(c, pushed, tick_event_ms(c->tick));
+	/* A silent send may have completed long ago. */
+	if (!(flags & IO_SILENT) && is_progress(c, pushed))
+		send_measure(c, tick_event_ms(c->tick));
 	if (o->first == o->n)
 		o->first = o->submitted = o->n = 0;
 	/* What TLS has still to send is of no use when the socket is closed. */
@@ -296,12 +363,19 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 	close_if_done(c);
 }
 
+/* A send begins. */
+static uint64_t send_begin_ms(const struct conn *c)
+{
+	return c->sent_lags ? conn_sent_ms(c) : c->tick->now_ms;
+}
+
 static void send_sealed(struct conn *c, unsigned silent)
 {
 	struct outbox *o = c->outbox;
 
 	io_op_init(&o->send.op, send_done);
-	sent_now(c, o->first < o->n, c->tick->now_ms);
+	if (is_progress(c, o->first < o->n))
+		sent_set(c, send_begin_ms(c));
 	if (secure_send(c, silent))
 		return;
 	if (c->send_error)
@@ -329,7 +403,7 @@ static void send_start(struct conn *c)
 		return;
 	io_op_init(&o->send.op, send_done);
 	o->submitted = o->n;
-	c->sent_ms = c->tick->now_ms;
+	sent_set(c, send_begin_ms(c));
 	io_send(c->tick->loop, &o->send, c->fd, &o->iov[o->first],
 		(unsigned)(o->n - o->first), silent);
 }

@@ -1,13 +1,19 @@
 #include "net/deadline.h"
 
+/* A peer that takes about as much as it must is looked at no more often than that. */
+#define DELIVERY_CHECK_MS 100
+
 /* A send in progress reports nothing until it completes: before the deadline has passed, the
  * kernel is asked whether the peer has taken bytes meanwhile. */
 static uint64_t due_after_delivery(const struct deadline *d, uint64_t now_ms)
 {
 	uint64_t due_ms = d->rules->due_ms(d->owner);
 
-	if (due_ms <= now_ms && conn_unsent(d->conn) > 0 && conn_poll_delivery(d->conn))
-		due_ms = d->rules->due_ms(d->owner);
+	if (due_ms > now_ms || conn_unsent(d->conn) == 0 || !conn_poll_delivery(d->conn))
+		return due_ms;
+	due_ms = d->rules->due_ms(d->owner);
+	if (d->conn->send_rate > 0 && due_ms > now_ms && due_ms < now_ms + DELIVERY_CHECK_MS)
+		due_ms = now_ms + DELIVERY_CHECK_MS;
 	return due_ms;
 }
 

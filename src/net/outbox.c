@@ -90,7 +90,7 @@ static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)
 	o = outbox_take(c);
 	if (!o || o->n == OUTBOX_MAX)
 		return NULL;
-	if (o->n == 0)
+	if (o->n == 0 && !c->sent_lags)
 		c->sent_ms = c->tick->now_ms; /* the send timeout starts now */
 	o->iov[o->n] = (struct iovec){ (void *)(uintptr_t)ptr, len };
 	o->len[o->n] = len;

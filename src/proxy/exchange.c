@@ -178,10 +178,20 @@ void exchange_relay(struct exchange *x, struct source *s, struct fetch *fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 
+/* When more of the body has to arrive: client_events.body_due_ms(). */
+static uint64_t body_due_ms(const struct stream *s)
+{
+	const struct exchange *x = CONTAINER(s->task, const struct exchange, task);
+
+	return pace_due_ms(&x->relay.pace, s, x->proxy->tick->now_ms);
+}
+
 static void client_too_slow(struct exchange *x)
 {
 	if (x->down->body_awaited && x->relay.status == 0)
-		exchange_fail(x, ENDING_REQUEST_TIMEOUT);
+		exchange_fail(x, pace_stopped(&x->relay.pace, x->down, x->proxy->tick->now_ms)
+					 ? ENDING_REQUEST_TIMEOUT
+					 : ENDING_REQUEST_SLOW);
 	else
 		exchange_abort(x, ENDING_CLIENT_SLOW);
 }
@@ -236,6 +246,19 @@ static void refuse_unrouted(struct exchange *x, const struct head *h, enum endin
 	exchange_fail(x, ending);
 }
 
+/* The limits of the client are those of the route. */
+static void set_limits(struct exchange *x)
+{
+	const struct config *c = x->generation->config;
+
+	if (x->route)
+		x->relay.body_max = config_body_max(c, x->route);
+	pace_begin(&x->relay.pace, config_receive_timeout_ms(c, x->route),
+		   config_min_receive_rate(c, x->route));
+	client_set_sending(x->client, config_send_timeout_ms(c, x->route),
+			   config_min_send_rate(c, x->route));
+}
+
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
 	struct exchange_view v;
@@ -254,10 +277,9 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
-	if (x->route) {
-		x->relay.body_max = config_body_max(x->generation->config, x->route);
+	if (x->route)
 		x->relay.rules = x->route->rules;
-	}
+	set_limits(x);
 	if (v.view.undecided)
 		exchange_fail(x, ENDING_MATCH_UNDECIDED);
 	else if (x->route && x->route->rules)
@@ -500,4 +522,5 @@ const struct client_events exchange_client_events = {
 	.stream_closed = stream_closed,
 	.closed = client_closed,
 	.handshake_failed = handshake_log_failed,
+	.body_due_ms = body_due_ms,
 };

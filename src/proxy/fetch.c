@@ -352,6 +352,7 @@ static void set_timeouts(struct attempt_request *q, const struct config_route *r
 	q->idle_timeout_ms = route && route->idle_timeout_ms > 0
 				     ? route->idle_timeout_ms
 				     : q->generation->config->limits.idle_timeout_ms;
+	q->send_timeout_ms = config_send_timeout_ms(q->generation->config, route);
 }
 
 struct fetch *fetch_new(const struct fetch_options *o)

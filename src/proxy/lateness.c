@@ -17,7 +17,7 @@ static uint64_t server_deadline(const struct attempt *a)
 	const struct stream *s = a->lease.stream;
 	const struct stream_progress p = stream_progress(s);
 	uint32_t response_ms = a->request->response_timeout_ms;
-	uint32_t send_ms = a->request->generation->config->limits.send_timeout_ms;
+	uint32_t send_ms = a->request->send_timeout_ms;
 	uint64_t sent = later(p.sent_ms, a->since_ms);
 
 	if (a->tunnel)
@@ -51,7 +51,7 @@ static uint64_t attempt_due_ms(const void *owner)
 {
 	const struct attempt *a = owner;
 	uint32_t response_ms = a->request->response_timeout_ms;
-	uint32_t send_ms = a->request->generation->config->limits.send_timeout_ms;
+	uint32_t send_ms = a->request->send_timeout_ms;
 	uint64_t due = server_deadline(a);
 
 	if (due != WHEEL_NEVER)

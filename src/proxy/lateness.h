@@ -4,7 +4,7 @@
  * end of the request or the last bytes of the response, the idle timeout of a tunnel from the last
  * bytes in either direction. No time counts while the client is waited for.
  *
- * Owner: the attempt, whose lease has the stream. Limits: those of the upstream and of the
+ * Owner: the attempt, whose lease has the stream. Limits: those of the route, the upstream and the
  * configuration. Errors: none; a deadline that has passed sets `timed_out` and runs the waiter, and
  * attempt_step() fails the attempt. */
 #ifndef PROXY_LATENESS_H

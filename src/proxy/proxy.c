@@ -179,7 +179,8 @@ static void apply_limits(struct proxy *p)
 
 	f->limits = p->generation->head_limits;
 	f->timeouts = (struct client_timeouts){ l->header_timeout_ms, l->idle_timeout_ms,
-						l->send_timeout_ms, l->receive_timeout_ms };
+						l->send_timeout_ms, l->receive_timeout_ms,
+						l->min_send_rate };
 	f->handshake_ms = l->handshake_timeout_ms;
 	p->tick->handshakes.steps_max = l->handshake_steps;
 	f->window = conn_window(l);

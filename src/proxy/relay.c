@@ -57,6 +57,18 @@ void relay_check(const struct relay *r)
 
 /* ---- the request's body to the server ------------------------------------- */
 
+static uint64_t relay_now_ms(const struct relay *r)
+{
+	return r->proxy->tick->now_ms;
+}
+
+bool relay_count_body(struct relay *r, uint32_t bytes)
+{
+	r->body_bytes += bytes;
+	pace_received(&r->pace, bytes, relay_now_ms(r));
+	return !relay_refuses_body(r, r->body_bytes);
+}
+
 static void tap_piece(struct relay *r, const struct piece *p)
 {
 	if (r->tap && !r->tap->piece(r->tap, p))
@@ -83,14 +95,13 @@ void relay_drop_tap(struct relay *r)
 
 static void forward_body_piece(struct relay *r, struct piece *p)
 {
-	r->body_bytes += p->len;
-	if (relay_refuses_body(r, r->body_bytes)) {
-		piece_put(p);
-		relay_fail(r, ENDING_BODY_TOO_LARGE);
+	if (relay_count_body(r, p->len)) {
+		tap_piece(r, p);
+		fetch_send(r->fetch, p);
 		return;
 	}
-	tap_piece(r, p);
-	fetch_send(r->fetch, p);
+	piece_put(p);
+	relay_fail(r, ENDING_BODY_TOO_LARGE);
 }
 
 static void forward_body(struct relay *r)
@@ -114,6 +125,7 @@ static void forward_body(struct relay *r)
 			fetch_send_end(r->fetch, NULL);
 			return;
 		case BODY_MORE:
+			pace_await(&r->pace, relay_now_ms(r));
 			return;
 		case BODY_BAD:
 			relay_fail(r, ENDING_REQUEST_BAD);
@@ -513,8 +525,10 @@ static void step_request(struct relay *r)
 	if (r->state != RELAY_REQUESTING)
 		return;
 	relay_heads(r);
-	if (r->state == RELAY_REQUESTING && r->fetch && fetch_waits(r->fetch))
+	if (r->state == RELAY_REQUESTING && r->fetch && fetch_waits(r->fetch)) {
 		stream_pause_body(r->down);
+		pace_pause(&r->pace);
+	}
 }
 
 /* The response may have begun in this step. */

@@ -13,8 +13,9 @@
  * What the client sends under a name that the server gets from here is removed, however it spells
  * it: CGI and WSGI read "X_User" as "X-User".
  *
- * Limits: AUTH_ANSWER_FIELDS fields of an answer are used, one with more is an error;
- * AUTH_BODY_BYTES of its body are read, so that its connection can be kept. */
+ * Limits: AUTH_ANSWER_FIELDS fields of an answer are used, one with more is an error; of its body
+ * AUTH_BODY_BYTES are read, within `timeout` from the request on, so that its connection can be
+ * kept. A body that takes longer is left, and its connection closed: the status has decided. */
 #include "authrequest.h"
 
 #include "proxy/action.h"
@@ -37,6 +38,9 @@ struct auth_answer {
 };
 
 struct auth_work {
+	struct exchange *exchange;
+	struct timer timer;    /* armed: the body is awaited */
+	uint64_t began_ms;
 	struct source *source; /* until the answer was read */
 	struct buf *answer;    /* a struct auth_answer; NULL: no field is used */
 	uint32_t body_bytes;   /* that were read */
@@ -167,6 +171,13 @@ static struct source *fetch_begin(struct exchange *x, const struct request_view 
 	return f ? &f->source : NULL;
 }
 
+static void body_time_passed(struct timer *timer)
+{
+	const struct auth_work *w = CONTAINER(timer, struct auth_work, timer);
+
+	tick_run(w->exchange->proxy->tick, &w->exchange->task);
+}
+
 static enum rule_verdict auth_request_check(const struct rule_use *u,
 					    const struct request_view *view)
 {
@@ -174,6 +185,9 @@ static enum rule_verdict auth_request_check(const struct rule_use *u,
 
 	if (!w)
 		return RULE_ENDED;
+	w->exchange = u->exchange;
+	w->began_ms = u->exchange->proxy->tick->now_ms;
+	timer_init(&w->timer, body_time_passed);
 	w->source = fetch_begin(u->exchange, view, u->options);
 	if (w->source)
 		return RULE_WAITS;
@@ -306,7 +320,7 @@ static enum rule_verdict answer_read(const struct rule_use *u, struct auth_work 
 	}
 }
 
-/* Reads the body, for the sake of its connection only. True: that is done. */
+/* Reads what has arrived of the body, for the sake of its connection only. True: that is all. */
 static bool body_read(struct exchange *x, struct auth_work *w)
 {
 	struct piece p = { NULL, NULL, 0 };
@@ -330,6 +344,22 @@ static bool body_read(struct exchange *x, struct auth_work *w)
 	return true;
 }
 
+/* True: the body was read, or it has taken too long. */
+static bool body_is_done(const struct rule_use *u, struct auth_work *w)
+{
+	const struct config_auth_request *a = u->options;
+	struct tick *tick = u->exchange->proxy->tick;
+	uint64_t due_ms = w->began_ms + a->timeout_ms;
+
+	if (body_read(u->exchange, w) || tick->now_ms >= due_ms) {
+		timer_stop(&tick->wheel, &w->timer);
+		return true;
+	}
+	if (!timer_armed(&w->timer))
+		timer_set(&tick->wheel, &w->timer, due_ms);
+	return false;
+}
+
 static enum rule_verdict auth_request_step(const struct rule_use *u)
 {
 	struct auth_work *w = rule_work(u);
@@ -340,7 +370,7 @@ static enum rule_verdict auth_request_step(const struct rule_use *u)
 		verdict = answer_read(u, w);
 	if (verdict != RULE_GOES_ON || !w->taken)
 		return verdict;
-	if (!body_read(u->exchange, w))
+	if (!body_is_done(u, w))
 		return RULE_WAITS;
 	if (!w->allowed)
 		return answer_failed(u, w);
@@ -352,6 +382,7 @@ static void auth_request_ended(const struct rule_use *u)
 {
 	struct auth_work *w = rule_work(u);
 
+	timer_stop(&u->exchange->proxy->tick->wheel, &w->timer);
 	source_free(&w->source);
 	buf_put(w->answer);
 	slab_put(rule_works(u->exchange->proxy, &rule_auth_request), w);

@@ -60,6 +60,17 @@ static void passes(struct proxyrig *r)
 	assert_in_range(proxycase_elapsed_ms(r, from_ms), 0, 4000);
 }
 
+/* The status has decided; what comes of the body, however slowly, holds nobody longer than
+ * `timeout`. */
+static void slow_body(struct proxyrig *r)
+{
+	uint64_t from_ms = r->sim.tick.now_ms;
+
+	proxycase_assert_response(r, proxycase_request(r, GET("/again/length/4")), 200,
+				  "Length: 4");
+	assert_in_range(proxycase_elapsed_ms(r, from_ms), 1900, 4000);
+}
+
 static void test_answers(void **state)
 {
 	static const char *const errors[] = { "/status/404", "/status/500", "/status/302",
@@ -77,6 +88,7 @@ static void test_answers(void **state)
 	each_seed(goes_on, "goes on, after interim", "/interim/3", "");
 	each_seed(goes_on, "goes on, long body", "/length/200000", "");
 	each_seed(goes_on, "goes on, truncated body", "/short", "");
+	each_seed(slow_body, "goes on, body that stalls", "/stall", "");
 	each_seed(relayed, "relayed", "/ntlm", "");
 	for (size_t i = 0; i < COUNT(errors); i++) {
 		each_seed(refused, errors[i], errors[i], "");

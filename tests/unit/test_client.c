@@ -197,7 +197,7 @@ static void closed(struct client *c)
 }
 
 static const struct client_events events = { head_received, head_refused, request_end,
-					     closed, NULL };
+					     closed, NULL, NULL };
 
 static void fixture_open(struct client_fixture *f, uint64_t seed)
 {
@@ -215,7 +215,7 @@ static void fixture_open(struct client_fixture *f, uint64_t seed)
 				.events = &events,
 				.owner = f,
 				.limits = { 4096, 32 },
-				.timeouts = { HEADER_MS, IDLE_MS, SEND_MS, RECEIVE_MS },
+				.timeouts = { HEADER_MS, IDLE_MS, SEND_MS, RECEIVE_MS, 0 },
 				.handshake_ms = HANDSHAKE_MS,
 				.window = 65536,
 				.linger_ms = LINGER_MS,

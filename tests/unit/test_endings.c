@@ -440,6 +440,26 @@ static void test_send_timeout(void **state)
 								 "  window: 64KiB\n" });
 }
 
+/* A byte before each timeout. */
+static void slow_body(struct proxyrig *r)
+{
+	struct sim_peer *client = proxycase_request(r, POST("/echo", 1000));
+
+	for (unsigned i = 0; i < 60 && !proxycase_decided(client); i++) {
+		sim_peer_send_text(client, "x");
+		simrig_run(&r->sim, 1000);
+	}
+	proxycase_assert_response(r, client, 408, "http_request_error");
+	proxycase_assert_ending(r, ENDING_REQUEST_SLOW);
+}
+
+static void test_slow_body(void **state)
+{
+	(void)state;
+	proxycase_each_seed(slow_body, "slow body",
+			    (struct proxyrig_options){ .limits = "  receive_timeout: 3s\n" });
+}
+
 /* Without memory for the exchange's parts the client gets a 503. */
 static void test_no_memory(void **state)
 {
@@ -703,6 +723,7 @@ static const struct CMUnitTest others[] = {
 	PROXYCASE_TEST(test_server_logged),
 	PROXYCASE_TEST(test_connect_timeout),
 	PROXYCASE_TEST(test_send_timeout),
+	PROXYCASE_TEST(test_slow_body),
 	PROXYCASE_TEST(test_no_memory),
 	PROXYCASE_TEST(test_tls_not_spoken),
 	PROXYCASE_TEST(test_tls_broken),

@@ -105,7 +105,7 @@ static void fixture_open(struct handshake_fixture *f, uint64_t seed)
 				   .events = &events,
 				   .owner = f,
 				   .limits = { 4096, 32 },
-				   .timeouts = { 3000, 5000, 7000, 4000 },
+				   .timeouts = { 3000, 5000, 7000, 4000, 0 },
 				   .handshake_ms = HANDSHAKE_MS,
 				   .window = 65536,
 				   .linger_ms = LINGER_MS,

@@ -73,7 +73,7 @@ static void stream_closed(struct stream *s)
 }
 
 static const struct client_events events = { head_received, head_refused, stream_closed,
-					     NULL, NULL };
+					     NULL, NULL, NULL };
 
 static void open_client(struct proxied_fixture *f)
 {
@@ -94,7 +94,7 @@ static void fixture_open(struct proxied_fixture *f, uint64_t seed)
 				   .events = &events,
 				   .owner = f,
 				   .limits = { 4096, 32 },
-				   .timeouts = { HEADER_MS, IDLE_MS, 7000, 4000 },
+				   .timeouts = { HEADER_MS, IDLE_MS, 7000, 4000, 0 },
 				   .window = 65536,
 				   .linger_ms = 2000,
 				   .quota = &f->quota,

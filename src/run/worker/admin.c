@@ -255,7 +255,7 @@ void admin_start(struct admin *a, int fd)
 	f->events = &client_events;
 	f->owner = a;
 	f->limits = (struct head_limits){ 8192, 64, 0 };
-	f->timeouts = (struct client_timeouts){ 10000, 60000, 10000, 10000 };
+	f->timeouts = (struct client_timeouts){ 10000, 60000, 10000, 10000, 0 };
 	f->window = 65536;
 	f->linger_ms = 1000;
 	f->quota = &a->clients;
