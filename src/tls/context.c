@@ -9,7 +9,7 @@
 #include "contextparts.h"
 #include "library.h"
 #include "object.h"
-#include "schedule.h"
+#include "provider.h"
 #include "settings.h"
 
 #define REASON_MAX 256
@@ -85,7 +85,7 @@ static struct slice text_keep(struct tls_context *c, struct slice text)
 /* An SSL_CTX with everything but certificates and policy. NULL: see context_fail(). */
 static SSL_CTX *server_library(struct tls_context *c, const struct tls_server_options *o)
 {
-	SSL_CTX *library = SSL_CTX_new_ex(NULL, SCHEDULE_PROPERTIES, TLS_server_method());
+	SSL_CTX *library = SSL_CTX_new_ex(NULL, provider_wanted(), TLS_server_method());
 
 	if (!library || !settings_apply(library, o->min_version) ||
 	    !settings_groups(library, o->groups, o->groups_n, c->missing_groups,
@@ -306,7 +306,7 @@ static bool client_fill(struct tls_context *c, const struct tls_client_options *
 	c->no_sni = o->no_sni;
 	if (c->records == TLS_RECORDS_NULL)
 		return true;
-	c->library = SSL_CTX_new_ex(NULL, SCHEDULE_PROPERTIES, TLS_client_method());
+	c->library = SSL_CTX_new_ex(NULL, provider_wanted(), TLS_client_method());
 	if (!c->library || !settings_apply(c->library, o->min_version) ||
 	    !settings_groups(c->library, NULL, 0, NULL, &missing_n) || !client_pins(c, o))
 		return context_fail(to);

@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "heap.h"
-#include "schedule.h"
+#include "provider.h"
 #include "tls/session.h"
 #include "tls/warm.h"
 
@@ -24,7 +24,7 @@ static void fetch_all(void)
 				     OPENSSL_INIT_LOAD_CONFIG,
 			     NULL) != 1)
 		return;
-	if (!schedule_init())
+	if (!provider_init())
 		return;
 	fetched = (struct library){
 		.sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL),

@@ -6,13 +6,11 @@
 #include <openssl/crypto.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
-#include <openssl/provider.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/check.h"
-
-#define NAME "fairlead"
+#include "provider.h"
 
 static __thread struct schedule_secrets *reported_to;
 
@@ -174,42 +172,7 @@ static const OSSL_DISPATCH kdf_functions[] = {
 	{ 0, NULL },
 };
 
-static const OSSL_ALGORITHM kdfs[] = {
-	{ OSSL_KDF_NAME_TLS1_3_KDF, "provider=" NAME, kdf_functions, NULL },
+const OSSL_ALGORITHM schedule_kdfs[] = {
+	{ OSSL_KDF_NAME_TLS1_3_KDF, PROVIDER_PROPERTIES, kdf_functions, NULL },
 	{ NULL, NULL, NULL, NULL },
 };
-
-static const OSSL_ALGORITHM *provider_query(void *provider, int operation, int *no_store)
-{
-	(void)provider;
-	*no_store = 0;
-	return operation == OSSL_OP_KDF ? kdfs : NULL;
-}
-
-static const OSSL_DISPATCH provider_functions[] = {
-	{ OSSL_FUNC_PROVIDER_QUERY_OPERATION, (function)provider_query },
-	{ 0, NULL },
-};
-
-static int provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in,
-			 const OSSL_DISPATCH **out, void **provider)
-{
-	static char anything;
-
-	(void)core;
-	(void)in;
-	*out = provider_functions;
-	*provider = &anything;
-	return 1;
-}
-
-bool schedule_init(void)
-{
-	static OSSL_PROVIDER *provider; /* as long as the process */
-
-	/* The library's own providers stay: it loads them by itself only as long as nobody has
-	 * loaded one. */
-	if (OSSL_PROVIDER_add_builtin(NULL, NAME, provider_init) == 1)
-		provider = OSSL_PROVIDER_try_load(NULL, NAME, 1);
-	return provider;
-}

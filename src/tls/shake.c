@@ -9,6 +9,7 @@
 #include "libraryfault.h"
 #include "peer.h"
 #include "protocol.h"
+#include "provider.h"
 
 /* ---- the BIO ----------------------------------------------------------------------- */
 
@@ -265,9 +266,12 @@ static uint16_t group_number(int id)
 	}
 }
 
-/* False: the library has derived its keys otherwise (schedule.h), and keeps them. */
+/* False: the library has derived its keys otherwise, and keeps them; or no code of ours is wanted
+ * (provider.h). */
 static bool has_secrets(const struct tls_endpoint *e)
 {
+	if (!provider_wanted())
+		return false;
 	return e->tls.version != TLS_1_3 ||
 	       e->shake->secrets.known == (SCHEDULE_CLIENT | SCHEDULE_SERVER);
 }
