@@ -92,6 +92,9 @@ def test():
     rig.lab("1ms", app)
     made = tlsrig.Pki()
     proxy = rig.Fairlead(CONFIG.format(app=app), tls=made.tls())
+    # Histograms by phase appear with their first value.
+    rig.check(b"200" in ask(proxy.port, made), "a request")
+    rig.until(lambda: proxy.samples("route_phase_seconds_count", phase="total") == 1, "its phases")
     names = metrics(proxy)
     promtool("check", "config", "prometheus.yaml")
     promtool("test", "rules", "alerts-test.yaml")
