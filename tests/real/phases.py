@@ -13,6 +13,7 @@ import time
 import rig
 
 DELAY_MS = 300
+LEAST_MS = 270    # two clocks: that of the origin's timer, and that of the proxy's loop
 CONFIG = """
 limits: {{ metric_series: {series} }}
 upstreams:
@@ -76,8 +77,8 @@ def counted(slow, fast):
                           ("server", {"upstream": "slow"}):
         for phase in "response", "total":
             took = seconds(proxy, family, phase, **labels)
-            rig.check(took >= DELAY_MS / 1000, lambda: f"{family} {phase}: {took} s")
-        rig.check(seconds(proxy, family, "connect", **labels) < DELAY_MS / 1000, "connect")
+            rig.check(took >= LEAST_MS / 1000, lambda: f"{family} {phase}: {took} s")
+        rig.check(seconds(proxy, family, "connect", **labels) < LEAST_MS / 1000, "connect")
     # The second request of an upstream with one connection waits for the first.
     workers = [threading.Thread(target=rig.get, args=(proxy.port, "/bytes/100000")) for _ in range(8)]
     for w in workers:
@@ -134,7 +135,7 @@ routes:
     proxy = rig.Fairlead(config)
     given = phases_of(rig.get(proxy.port, "/all/delay/300"))
     rig.check(list(given) == ["queue", "connect", "response", "proxy"], given)
-    rig.check(given["proxy"] >= given["response"] >= DELAY_MS > given["queue"] + given["connect"], given)
+    rig.check(given["proxy"] >= given["response"] >= LEAST_MS > given["queue"] + given["connect"], given)
     rig.check(list(phases_of(rig.get(proxy.port, "/own/"))) == ["proxy"], "a response of our own")
     for path in "/trusted/bytes/10", "/off/", "/bytes/10":
         rig.check(rig.get(proxy.port, path).field("Server-Timing") is None, path)
