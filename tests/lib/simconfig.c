@@ -128,6 +128,9 @@ static void config_add_limits(struct simworld *w, struct strbuf *x)
 		    "  header_timeout: %s\n  receive_timeout: %s\n  send_timeout: %s\n",
 		    faulty ? "2s" : "60s", faulty ? "2s" : "60s", faulty ? "2s" : "60s");
 	strbuf_addf(x, "  idle_timeout: %s\n", simworld_chance(w, 2) ? "2s" : "60s");
+	/* A pacer pauses for ten seconds. */
+	if (simworld_must_succeed(w))
+		strbuf_addf(x, "  min_receive_rate: none\n");
 }
 
 /* Where each request must succeed, only policies that do not fail for lack of time or budget. */
