@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "base/slice.h"
 
@@ -65,6 +66,8 @@ struct errorlog_output {
 	char tag[ERRORLOG_NAME_MAX];  /* likewise */
 	char name[ERRORLOG_NAME_MAX]; /* of the file or the daemon, for messages */
 	int fd;            /* of all but STDERR; a datagram socket of SYSLOG and JOURNALD */
+	struct sockaddr_storage sa; /* that it is connected to */
+	socklen_t len;
 };
 
 /* Once, before the first fork() and while nothing is sandboxed: processes that are forked later
@@ -99,6 +102,13 @@ uint64_t errorlog_lost(void);
 
 /* Whether the daemon of an output was gone when a line was last written there. */
 bool errorlog_daemon_gone(void);
+
+/* Connects the sockets of daemons that were gone again. The processes that share them need not do
+ * anything. For a process that may connect. */
+void errorlog_reconnect(void);
+
+/* Connects a datagram socket again whose peer is gone. True: it was, and is connected now. */
+bool errorlog_reconnect_socket(int fd, const struct sockaddr *sa, socklen_t len);
 
 /* ---- levels ----------------------------------------------------------------- */
 

@@ -97,6 +97,7 @@ struct worker_stats {
 #undef X
 	struct histogram request_seconds; /* of requests that ended, tunnels left out */
 	uint64_t log_error; /* errno of the last lost line; 0: the log was too slow */
+	uint64_t log_refusals; /* writes to a daemon that did not listen any more */
 };
 
 struct phases;

@@ -162,8 +162,9 @@ void print_indent(FILE *out, unsigned depth);
 /* KEY: "TEXT", with a line end. */
 void print_text(FILE *out, const char *key, struct slice text);
 
-/* The content of a double-quoted scalar. dollar: text of a template, where "$" is doubled. */
-void print_quoted(FILE *out, struct slice text, bool dollar);
+/* The content of a double-quoted scalar. Of this, of print_text() and of print_key(): a text that a
+ * reference stands for is printed as the reference. */
+void print_quoted(FILE *out, struct slice text);
 
 /* "TEMPLATE", and KEY: "TEMPLATE", with a line end. */
 void print_template_text(FILE *out, const struct template *t);

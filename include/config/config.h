@@ -421,7 +421,10 @@ struct config_limits {
 
 /* A value that the file has by reference (`${env.NAME}`), for --print. */
 struct config_reference {
-	const void *of; /* a field of a struct, or the text of a part of a template */
+	/* A field of a struct, or the text of a part of a template; NULL: every text that equals
+	 * `value`, since no reader of a value can forget that. */
+	const void *of;
+	struct slice value;
 	const char *written;
 	const struct config_reference *next;
 };

@@ -6,7 +6,9 @@
  * (syslog, RFC 5424; journald, its native protocol) is written one datagram for each line.
  *
  * Owner: the worker. Limits: two buffers of ACCESS_BUFFER_BYTES; a line is never cut.
- * A datagram that the daemon does not take (EMSGSIZE) is dropped.
+ * A datagram that the daemon does not take (EMSGSIZE) is dropped. If the daemon is gone, as when it
+ * is restarted, lines wait for ACCESS_GONE_MS; the supervisor connects the socket again, which all
+ * processes share.
  * Errors: if both buffers are full or a write fails, lines are dropped and counted (log_dropped,
  * log_error). */
 #ifndef PROXY_ACCESS_H
@@ -21,6 +23,8 @@
 #define ACCESS_BUFFER_BYTES 65536u
 #define ACCESS_FLUSH_MS 100
 #define ACCESS_RETRY_MS 10 /* until a reader that takes nothing is tried again */
+#define ACCESS_GONE_RETRY_MS 100 /* until a daemon that is gone is tried again */
+#define ACCESS_GONE_MS 5000      /* for which lines wait for it */
 
 struct client_tls;
 struct log_record;
@@ -66,6 +70,7 @@ struct access {
 	uint32_t filling_lines, writing_lines; /* lines in each buffer */
 	uint32_t write_lines; /* lines of the write in flight */
 	struct timer flush, retry;
+	uint64_t gone_ms; /* since when the daemon is gone; 0: it is not */
 	uint64_t text_s;     /* the second that `text` shows */
 	char text[40];
 	uint64_t local_s;    /* likewise, in local time */

@@ -47,6 +47,7 @@ struct handover {
 #define CHANNEL_READY_EPOLL 'E'      /* ready, with the engine epoll */
 #define CHANNEL_ADOPTED 'A'          /* the setup of CHANNEL_LOAD is in force */
 #define CHANNEL_REFUSED 'N'          /* it is not; the previous configuration continues */
+#define CHANNEL_LOG_GONE 'G'         /* the daemon of a log does not listen: connect again */
 #define CHANNEL_ALIVE 'H'            /* once a second, if options.watchdog_ms: all loops run */
 
 /* Returns 0 or a negative errno. The sender keeps its descriptor. */

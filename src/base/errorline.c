@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 struct line_buffer {
 	char *at, *end;
@@ -25,22 +26,15 @@ static void buffer_put(struct line_buffer *b, const char *format, ...)
 	b->at += n;
 }
 
-/* The length of the character that begins at s: printable, in valid UTF-8. 0: none does. */
-static size_t printable_bytes(const unsigned char *s)
+/* The length of the character that begins at s, if it is printable; else 0. */
+static size_t printable_bytes(const char *s)
 {
-	size_t n = s[0] < 0x80 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	const unsigned char *b = (const unsigned char *)s;
 
-	if (s[0] < 0x20 || s[0] == 0x7f || (s[0] >= 0x80 && s[0] < 0xc2) || s[0] > 0xf4)
+	if (b[0] < 0x20 || b[0] == 0x7f ||
+	    (b[0] == 0xc2 && b[1] < 0xa0)) /* C0, DEL, C1 */
 		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	/* C1 controls, overlong forms, surrogates, above U+10FFFF. */
-	if ((s[0] == 0xc2 && s[1] < 0xa0) || (s[0] == 0xe0 && s[1] < 0xa0) ||
-	    (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-	    (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return n;
+	return utf8_bytes((struct slice){ s, strnlen(s, 4) });
 }
 
 /* Escapes what could end a line or reach a terminal as a control sequence; in JSON also what could
@@ -51,7 +45,7 @@ static void put_message_text(struct line_buffer *b, const char *text,
 	bool json = format == ERRORLOG_JSON;
 
 	while (*text) {
-		size_t n = printable_bytes((const unsigned char *)text);
+		size_t n = printable_bytes(text);
 
 		if (json && (*text == '"' || *text == '\\'))
 			n = 0;

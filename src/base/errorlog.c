@@ -386,6 +386,37 @@ bool errorlog_daemon_gone(void)
 	return gone;
 }
 
+/* The kernel has disconnected a socket when a write found that its peer is gone. */
+bool errorlog_reconnect_socket(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct sockaddr_storage peer;
+	socklen_t peer_len = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 &&
+	       errno == ENOTCONN && connect(fd, sa, len) == 0;
+}
+
+void errorlog_reconnect(void)
+{
+	char name[ERRORLOG_NAME_MAX] = "";
+
+	pthread_mutex_lock(&lock);
+	for (unsigned i = 0; i < output_n; i++) {
+		const struct errorlog_output *o = &outputs[i].output;
+
+		if (o->len == 0 ||
+		    !errorlog_reconnect_socket(o->fd, (const struct sockaddr *)&o->sa,
+					       o->len))
+			continue;
+		outputs[i].gone = false;
+		strcpy(name, o->name);
+	}
+	pthread_mutex_unlock(&lock);
+	if (name[0] != '\0')
+		errorlog_put(EVENT_LOG_REOPENED,
+			     "the daemon of the error log at %s is back", name);
+}
+
 /* ---- lines of a reader ------------------------------------------------------ */
 
 struct line_stream {

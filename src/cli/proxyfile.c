@@ -98,7 +98,7 @@ static void tls_print(FILE *out, const char *files)
 
 	fputs("    tls:\n      certificates:\n", out);
 	fputs(comma ? "        - chain: \"" : "        - \"", out);
-	print_quoted(out, chain, false);
+	print_quoted(out, chain);
 	fputs("\"\n", out);
 	if (!comma)
 		return;
@@ -149,7 +149,7 @@ static bool servers_print(FILE *out, const struct arguments *a)
 		}
 		tls = t.tls;
 		fprintf(out, "      - \"%s", t.host);
-		print_quoted(out, t.address, false);
+		print_quoted(out, t.address);
 		fprintf(out, "%s\"\n", t.port);
 	}
 	if (tls)

@@ -21,6 +21,15 @@ static const char *reference_of(const void *of)
 	return NULL;
 }
 
+/* What was written for a text that is printed; NULL: itself. */
+static const char *reference_for(struct slice text)
+{
+	for (const struct config_reference *ref = references; ref; ref = ref->next)
+		if (!ref->of && slice_equal(ref->value, text))
+			return ref->written;
+	return NULL;
+}
+
 void print_indent(FILE *out, unsigned depth)
 {
 	while (depth-- > 0)
@@ -41,7 +50,7 @@ static uint32_t code_point(const unsigned char *s, size_t len, size_t *n)
 }
 
 /* The content of a double-quoted scalar. dollar: text of a template, where "$" is doubled. */
-void print_quoted(FILE *out, struct slice text, bool dollar)
+static void print_escaped(FILE *out, struct slice text, bool dollar)
 {
 	for (size_t i = 0, n; i < text.len; i += n) {
 		uint32_t c = code_point((const unsigned char *)text.ptr + i, text.len - i,
@@ -58,10 +67,17 @@ void print_quoted(FILE *out, struct slice text, bool dollar)
 	}
 }
 
+void print_quoted(FILE *out, struct slice text)
+{
+	const char *written = reference_for(text);
+
+	print_escaped(out, written ? slice_of(written) : text, false);
+}
+
 void print_text(FILE *out, const char *key, struct slice text)
 {
 	fprintf(out, "%s: \"", key);
-	print_quoted(out, text, false);
+	print_quoted(out, text);
 	fputs("\"\n", out);
 }
 
@@ -78,16 +94,16 @@ void print_template_text(FILE *out, const struct template *t)
 		const struct template_part *part = &t->parts[i];
 
 		if (part->variable == VARIABLE_NONE && reference_of(part->text.ptr)) {
-			print_quoted(out, slice_of(reference_of(part->text.ptr)), false);
+			print_escaped(out, slice_of(reference_of(part->text.ptr)), false);
 			continue;
 		}
 		if (part->variable == VARIABLE_NONE) {
-			print_quoted(out, part->text, true);
+			print_escaped(out, part->text, true);
 			continue;
 		}
 		fprintf(out, "${%.*s%s", SLICE_ARG(variable_text(part->variable)),
 			part->text.len > 0 ? "." : "");
-		print_quoted(out, part->text, false);
+		print_escaped(out, part->text, false);
 		fputc('}', out);
 	}
 	fputs("\"\n", out);
@@ -107,7 +123,9 @@ void print_key(FILE *out, const struct key *k, const void *from, unsigned depth)
 
 	if (k->kind != KIND_NODE && reference_of(field)) {
 		print_indent(out, depth);
-		print_text(out, k->name.ptr, slice_of(reference_of(field)));
+		fprintf(out, "%s: \"", k->name.ptr);
+		print_escaped(out, slice_of(reference_of(field)), false);
+		fputs("\"\n", out);
 		return;
 	}
 	switch (k->kind) {
@@ -135,7 +153,7 @@ void print_key(FILE *out, const struct key *k, const void *from, unsigned depth)
 		return;
 	print_indent(out, depth);
 	fprintf(out, "%s: \"", k->name.ptr);
-	print_quoted(out, text, false);
+	print_quoted(out, text);
 	fprintf(out, "\"%s\n", restart_comment(k));
 }
 
@@ -320,7 +338,7 @@ static void print_hosts(FILE *out, const struct config_route *route)
 
 		print_indent(out, ACTION_DEPTH + 1);
 		fprintf(out, "- \"%s", host.ptr[0] == '.' ? "*" : "");
-		print_quoted(out, host, false);
+		print_quoted(out, host);
 		fputs("\"\n", out);
 	}
 }
@@ -369,7 +387,7 @@ void print_addresses(FILE *out, const struct config_addresses *t, unsigned depth
 	for (unsigned i = 0; i < t->text_n; i++) {
 		print_indent(out, depth);
 		fputs("- \"", out);
-		print_quoted(out, slice_of(t->texts[i]), false);
+		print_quoted(out, slice_of(t->texts[i]));
 		fputs("\"\n", out);
 	}
 }

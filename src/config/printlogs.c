@@ -52,7 +52,7 @@ void print_route_logs(FILE *out, const struct config *c, const struct config_rou
 		if (!(route->logs >> i & 1))
 			continue;
 		fputs(*comma ? comma : "[\"", out);
-		print_quoted(out, slice_of(c->logs[i].name), false);
+		print_quoted(out, slice_of(c->logs[i].name));
 		comma = "\", \"";
 	}
 	fputs(*comma ? "\"]\n" : "off\n", out);

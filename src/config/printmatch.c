@@ -32,7 +32,7 @@ static void print_named(FILE *out, const struct config_condition *c, unsigned de
 
 	print_indent(out, depth);
 	fputc('"', out);
-	print_quoted(out, name, false);
+	print_quoted(out, name);
 	fputs("\":\n", out);
 	print_tests(out, c, depth + 1);
 }

@@ -10,7 +10,7 @@ static void print_list(FILE *out, const char *key, const struct slice *all, unsi
 	fprintf(out, "%s: [", key);
 	for (unsigned i = 0; i < n; i++) {
 		fputs(i > 0 ? ", \"" : "\"", out);
-		print_quoted(out, all[i], false);
+		print_quoted(out, all[i]);
 		fputc('"', out);
 	}
 	fputs("]\n", out);
@@ -28,7 +28,7 @@ static void print_certificate(FILE *out, const struct config_certificate *c,
 		return;
 	}
 	fputs("- \"", out);
-	print_quoted(out, slice_of(c->chain), false);
+	print_quoted(out, slice_of(c->chain));
 	fputs("\"\n", out);
 }
 
@@ -74,7 +74,7 @@ static void print_tickets(FILE *out, const struct config_tls *t, unsigned depth)
 	for (unsigned i = 0; i < t->ticket_key_n; i++) {
 		print_indent(out, depth + 2);
 		fputs("- \"", out);
-		print_quoted(out, slice_of(t->ticket_keys[i]->text), false);
+		print_quoted(out, slice_of(t->ticket_keys[i]->text));
 		fputs("\"\n", out);
 	}
 	print_section(out, &section_tickets, t, depth + 1, PROTOCOL_ANY);

@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
 #include "contents.h"
 
 #define VALUE_BYTES_MAX 65536
@@ -136,19 +137,22 @@ static bool credential_read(struct substitution *s, struct slice inside,
 	char *path;
 
 	if (inside.len == 0 || memchr(inside.ptr, '/', inside.len)) {
-		report_error(&s->r->report, pos_of(s, inside),
-			     "'%.*s' is not the name of a credential; write ${credential.NAME}",
-			     REPORT_ARG(inside));
+		report_error(
+			&s->r->report, pos_of(s, inside),
+			"'%.*s' is not the name of a credential; write ${credential.NAME}",
+			REPORT_ARG(inside));
 		return false;
 	}
 	if (!variable_get(s->r, SLICE("CREDENTIALS_DIRECTORY"), &folder)) {
-		report_error(&s->r->report, pos_of(s, inside),
-			     "the environment variable 'CREDENTIALS_DIRECTORY' is not set, as it "
-			     "is in a service with credentials; set it, or write "
-			     "'${file:PATH}'");
+		report_error(
+			&s->r->report, pos_of(s, inside),
+			"the environment variable 'CREDENTIALS_DIRECTORY' is not set, as it "
+			"is in a service with credentials; set it, or write "
+			"'${file:PATH}'");
 		return false;
 	}
-	path = arena_format(s->r->memory, "%.*s/%.*s", SLICE_ARG(folder), SLICE_ARG(inside));
+	path = arena_format(s->r->memory, "%.*s/%.*s", SLICE_ARG(folder),
+			    SLICE_ARG(inside));
 	return line_read(s, inside, slice_of(path), value);
 }
 
@@ -196,12 +200,20 @@ static bool reference_read(struct substitution *s, struct slice rest, size_t *us
 	const char *end = memchr(rest.ptr, '}', rest.len);
 	struct slice inside, value;
 	struct node_reference *ref;
+	bool good;
 
 	if (!kind || !end)
 		return false;
 	*used = (size_t)(end - rest.ptr) + 1;
 	inside = (struct slice){ rest.ptr + kind->mark.len, *used - kind->mark.len - 1 };
-	if (!kind->read(s, inside, &value)) {
+	good = kind->read(s, inside, &value);
+	if (good && !utf8_is_valid(value)) {
+		good = false;
+		report_error(&s->r->report, pos_of(s, rest),
+			     "the value of '%.*s' is not UTF-8; write it in UTF-8",
+			     REPORT_ARG(((struct slice){ rest.ptr, *used })));
+	}
+	if (!good) {
 		s->refused = true;
 		return false;
 	}
@@ -214,6 +226,19 @@ static bool reference_read(struct substitution *s, struct slice rest, size_t *us
 	s->end = &ref->next;
 	append(s, value);
 	return true;
+}
+
+/* For --print: whoever reads the value may copy it anywhere. */
+static void value_keep(struct config_reader *r, const struct node *n)
+{
+	struct config_reference *ref = arena_alloc(r->memory, sizeof(*ref));
+
+	*ref = (struct config_reference){
+		.value = { arena_text(r->memory, n->text), n->text.len },
+		.written = node_written(r, n),
+		.next = r->config->references,
+	};
+	r->config->references = ref;
 }
 
 static void scalar_substitute(struct config_reader *r, struct node *n)
@@ -243,6 +268,8 @@ static void scalar_substitute(struct config_reader *r, struct node *n)
 	r->config->has_secrets = true;
 	n->references = s.first;
 	n->text = (struct slice){ s.out, s.out_n };
+	if (s.out_n > 0)
+		value_keep(r, n);
 }
 
 void substitute(struct config_reader *r, const struct node *root)
@@ -287,6 +314,8 @@ void reference_keep(struct config_reader *r, const char *written, const void *of
 {
 	struct config_reference *ref = arena_alloc(r->memory, sizeof(*ref));
 
-	*ref = (struct config_reference){ of, written, r->config->references };
+	*ref = (struct config_reference){ .of = of,
+					  .written = written,
+					  .next = r->config->references };
 	r->config->references = ref;
 }

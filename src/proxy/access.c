@@ -85,15 +85,14 @@ static void count_dropped(struct access *a, uint32_t lines, int error)
 	stat_add(&a->stats->log_lines_dropped, lines);
 }
 
-/* Its reader takes nothing now. */
-static void write_again_later(struct access *a)
+static void write_again_later(struct access *a, uint32_t ms)
 {
 	uint32_t n = (uint32_t)a->write.len, prefix = a->datagrams ? sizeof(n) : 0;
 
 	a->at = a->write.ptr - prefix;
 	a->unwritten += prefix + n;
 	a->writing_lines += a->write_lines;
-	timer_set(&a->tick->wheel, &a->retry, a->tick->now_ms + ACCESS_RETRY_MS);
+	timer_set(&a->tick->wheel, &a->retry, a->tick->now_ms + ms);
 }
 
 static void retry_expired(struct timer *t)
@@ -101,19 +100,36 @@ static void retry_expired(struct timer *t)
 	write_next(CONTAINER(t, struct access, retry));
 }
 
+/* After a write that failed: whether the daemon is gone, and lines still wait for it. */
+static bool waits_for_daemon(struct access *a, int res)
+{
+	if (!a->datagrams || (res != -ECONNREFUSED && res != -ENOTCONN))
+		return false;
+	stat_add(&a->stats->log_refusals, 1);
+	if (a->gone_ms == 0)
+		a->gone_ms = a->tick->now_ms;
+	return a->tick->now_ms - a->gone_ms < ACCESS_GONE_MS;
+}
+
 static void written(struct io_op *op, int res, unsigned flags)
 {
 	struct access *a = CONTAINER(op, struct access, write.op);
 
 	(void)flags;
-	if (res == -EAGAIN && a->write.nowait) {
-		write_again_later(a);
+	if (res == -EAGAIN && a->write.nowait) { /* its reader takes nothing now */
+		write_again_later(a, ACCESS_RETRY_MS);
 		return;
 	}
-	if (res < 0)
+	if (waits_for_daemon(a, res)) {
+		write_again_later(a, ACCESS_GONE_RETRY_MS);
+		return;
+	}
+	if (res < 0) {
 		count_dropped(a, a->write_lines, -res);
-	else
+	} else {
 		stat_add(&a->stats->log_lines, a->write_lines);
+		a->gone_ms = 0;
+	}
 	if (a->unwritten > 0)
 		write_next(a);
 	else

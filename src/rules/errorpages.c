@@ -216,7 +216,7 @@ static void pages_print(FILE *out, const struct config *c, const void *options)
 		}
 		print_indent(out, ACTION_DEPTH + 3);
 		fputs("- \"", out);
-		print_quoted(out, slice_of(p->page.path), false);
+		print_quoted(out, slice_of(p->page.path));
 		fputs("\"\n", out);
 	}
 }

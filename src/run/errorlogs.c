@@ -32,6 +32,10 @@ static struct errorlog_output output_of(const struct config_error_log *log, int 
 		.fd = fd,
 	};
 
+	if (log->target != CONFIG_LOG_FILE) {
+		o.sa = log->address->sa;
+		o.len = log->address->len;
+	}
 	snprintf(o.tag, sizeof(o.tag), "%s", log->tag);
 	snprintf(o.name, sizeof(o.name), "%s",
 		 log->target == CONFIG_LOG_FILE ? log->path : log->address->text);

@@ -86,8 +86,8 @@ static void block_print(FILE *out, const struct config *c,
 	fputs("block:\n", out);
 	print_indent(out, ACTION_DEPTH + 1);
 	fputs("url: \"http://", out);
-	print_quoted(out, b->host, false);
-	print_quoted(out, b->path, false);
+	print_quoted(out, b->host);
+	print_quoted(out, b->path);
 	fputs("\"\n", out);
 }
 

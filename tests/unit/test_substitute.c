@@ -158,9 +158,32 @@ static void test_hidden(void **state)
 	(void)state;
 	tls_file_write("secret", SLICE("s3cret"));
 	assert_null(read_main("workers: \"${file:secret}\"\n" TESTS));
-	assert_string_equal(messages,
-			    "main.yaml:1:10: what this stands for is no value of 'workers'; "
-			    "write it here to see why\n");
+	assert_string_equal(
+		messages,
+		"main.yaml:1:10: what this stands for is no value of 'workers'; "
+		"write it here to see why\n");
+}
+
+/* The text of a key that a reader of its own copies, whole or with something before it. */
+static void test_copied(void **state)
+{
+	struct config *c;
+	char *text;
+
+	(void)state;
+	environment_set();
+	setenv("FL_SECRET", "s3cret", 1);
+	c = read_main(GOOD "control: \"unix:/run/${env.FL_SECRET}\"\n"
+			   "access_log: [{ syslog: \"unix:/${env.FL_SECRET}\" },\n"
+			   "  { name: \"${env.FL_SECRET}\" }]\n");
+	assert_non_null(c);
+	text = printed(c);
+	assert_non_null(strstr(text, "control: \"unix:/run/${env.FL_SECRET}\"\n"));
+	assert_non_null(strstr(text, "syslog: \"unix:/${env.FL_SECRET}\"\n"));
+	assert_non_null(strstr(text, "name: \"${env.FL_SECRET}\"\n"));
+	assert_null(strstr(text, "s3cret"));
+	free(text);
+	config_free(c);
 }
 
 /* The snapshot has the values: the worker process has neither environment nor files. */
@@ -223,6 +246,13 @@ static void test_errors(void **state)
 		":7:16: 'a-b' is not the name of an environment variable; write "
 		"${env.NAME} or ${env.NAME:-VALUE}\n",
 		GOOD "workers: ${env.FL_NONE:-2}\nengine: \"${env.a_b:-auto}\"\n");
+	setenv("FL_LATIN", "caf\xe9", 1);
+	expect_errors(GOOD "user: \"a${env.FL_LATIN}${env.FL_PATH}\"\n",
+		      MAIN
+		      ":6:9: the value of '${env.FL_LATIN}' is not UTF-8; write it in "
+		      "UTF-8\n",
+		      GOOD "user: nobody\n");
+	setenv("FL_LATIN", "caf\xc3\xa9", 1);
 	expect_errors(
 		GOOD "workers: ${env.FL_KEY}\n",
 		MAIN ":6:10: 'workers' cannot contain variables; write the text itself\n",
@@ -246,21 +276,24 @@ static void test_credentials(void **state)
 	tls_file_write("two", SLICE("one\ntwo\n"));
 	tls_file_write("token", SLICE("t0ken\n"));
 	unsetenv("CREDENTIALS_DIRECTORY");
-	expect_errors(GOOD "user: ${credential.token}\ngroup: \"a${credential.a/b}\"\n",
-		      MAIN
-		      ":6:20: the environment variable 'CREDENTIALS_DIRECTORY' is not set, as it is "
-		      "in a service with credentials; set it, or write '${file:PATH}'\n" MAIN
-		      ":7:23: 'a/b' is not the name of a credential; write ${credential.NAME}\n",
-		      GOOD "user: nobody\n");
+	expect_errors(
+		GOOD "user: ${credential.token}\ngroup: \"a${credential.a/b}\"\n",
+		MAIN
+		":6:20: the environment variable 'CREDENTIALS_DIRECTORY' is not set, as it is "
+		"in a service with credentials; set it, or write '${file:PATH}'\n" MAIN
+		":7:23: 'a/b' is not the name of a credential; write ${credential.NAME}\n",
+		GOOD "user: nobody\n");
 	setenv("CREDENTIALS_DIRECTORY", ".", 1);
-	expect_errors(GOOD "user: ${credential.absent}\ngroup: ${credential.two}\n",
-		      MAIN
-		      ":6:7: './absent' cannot be read (No such file or directory); write the path "
-		      "of a file that the user who starts fairlead can read\n" MAIN
-		      ":7:21: './two' is not a line of text; write one line into it\n",
-		      GOOD "user: nobody\n");
-	c = read_main("listen: 8080\nupstreams: { app: { servers: [127.0.0.1:1] } }\nroutes:\n"
-		      "  - { prefix: /, proxy: { upstream: app, path: \"/${credential.token}\" } }\n");
+	expect_errors(
+		GOOD "user: ${credential.absent}\ngroup: ${credential.two}\n",
+		MAIN
+		":6:7: './absent' cannot be read (No such file or directory); write the path "
+		"of a file that the user who starts fairlead can read\n" MAIN
+		":7:21: './two' is not a line of text; write one line into it\n",
+		GOOD "user: nobody\n");
+	c = read_main(
+		"listen: 8080\nupstreams: { app: { servers: [127.0.0.1:1] } }\nroutes:\n"
+		"  - { prefix: /, proxy: { upstream: app, path: \"/${credential.token}\" } }\n");
 	assert_string_equal(messages, "");
 	assert_true(slice_equal(c->routes[0].proxy->path, SLICE("/t0ken")));
 	text = printed(c);
@@ -273,10 +306,10 @@ static void test_credentials(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),  cmocka_unit_test(test_tests),
-		cmocka_unit_test(test_hidden),  cmocka_unit_test(test_snapshot),
-		cmocka_unit_test(test_watched), cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_credentials),
+		cmocka_unit_test(test_values),   cmocka_unit_test(test_tests),
+		cmocka_unit_test(test_hidden),   cmocka_unit_test(test_copied),
+		cmocka_unit_test(test_snapshot), cmocka_unit_test(test_watched),
+		cmocka_unit_test(test_errors),   cmocka_unit_test(test_credentials),
 	};
 	int failed;
 

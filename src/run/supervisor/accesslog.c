@@ -107,6 +107,20 @@ void access_logs_close(struct access_logs *logs)
 	}
 }
 
+void access_logs_reconnect(const struct access_logs *logs, const struct config *config)
+{
+	for (unsigned i = 0; i < config->log_n; i++) {
+		const struct config_address *a = config->logs[i].address;
+
+		if (config->logs[i].target != CONFIG_LOG_FILE && logs->fds[i] >= 0 &&
+		    errorlog_reconnect_socket(logs->fds[i],
+					      (const struct sockaddr *)&a->sa, a->len))
+			errorlog_put(EVENT_LOG_REOPENED,
+				     "the daemon of the access log at %s is back",
+				     a->text);
+	}
+}
+
 /* ---- error log -------------------------------------------------------------- */
 
 bool error_logs_open(struct error_logs *logs, const struct config *config)

@@ -20,6 +20,9 @@ bool access_logs_open(struct access_logs *logs, const struct config *config);
 /* Closes those that are open. */
 void access_logs_close(struct access_logs *logs);
 
+/* Connects the sockets of daemons that were gone again; processes that have them share them. */
+void access_logs_reconnect(const struct access_logs *logs, const struct config *config);
+
 /* Likewise the error log. */
 bool error_logs_open(struct error_logs *logs, const struct config *config);
 

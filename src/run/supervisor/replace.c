@@ -157,7 +157,10 @@ void replace_take_message(struct supervisor *s, struct process *p)
 		p->channel = -1;
 		return;
 	}
-	if (message == CHANNEL_ALIVE) {
+	if (message == CHANNEL_LOG_GONE) {
+		access_logs_reconnect(&s->logs, s->config);
+		errorlog_reconnect();
+	} else if (message == CHANNEL_ALIVE) {
 		if (p->state == PROCESS_SERVING) {
 			p->alive = true;
 			notify_alive();

@@ -259,6 +259,9 @@ static int watch_signals(void)
 
 /* ---- the loop --------------------------------------------------------------- */
 
+/* Until the daemon of the error log that is gone is looked for again. */
+#define RECONNECT_MS 1000
+
 /* 0: never. */
 static uint64_t earlier_ms(uint64_t a, uint64_t b)
 {
@@ -297,6 +300,10 @@ static int poll_timeout_ms(struct supervisor *s)
 	int report_ms = errorlog_report();
 	int next_ms = next == 0 ? -1 : next > now ? (int)(next - now) : 0;
 
+	if (errorlog_daemon_gone()) {
+		errorlog_reconnect();
+		report_ms = RECONNECT_MS;
+	}
 	return next_ms < 0 || (report_ms >= 0 && report_ms < next_ms) ? report_ms
 								      : next_ms;
 }

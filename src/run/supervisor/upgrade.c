@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/errorlog.h"
@@ -30,6 +32,15 @@
 #define COMMAND_LINE "order "
 #define VERSION_LINE "version "
 
+/* Where upgrade_inherit() puts what it reads. */
+struct upgrade_inheritance {
+	struct process *processes;
+	unsigned process_n;
+	struct listen_addrs *listen_addrs;
+	int *command_fd;
+	char *previous_version;
+};
+
 enum upgrade_role upgrade_role(void)
 {
 	return getenv(ENV_NEXT)    ? UPGRADE_NEXT
@@ -42,6 +53,12 @@ static bool set_cloexec(int fd, bool on)
 	return fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) == 0;
 }
 
+/* -1, or open. Those of standard streams are never inherited. */
+static bool is_descriptor(int fd)
+{
+	return fd == -1 || (fd > STDERR_FILENO && fcntl(fd, F_GETFD) >= 0);
+}
+
 /* ---- trial ------------------------------------------------------------------ */
 
 int upgrade_write_snapshot(const struct config *config)
@@ -49,7 +66,7 @@ int upgrade_write_snapshot(const struct config *config)
 	int version, fd;
 
 	if (sscanf(getenv(ENV_TRIAL), "%d %d", &version, &fd) != 2 ||
-	    version != FORMAT_VERSION) {
+	    version != FORMAT_VERSION || fd < 0 || !is_descriptor(fd)) {
 		errorlog_put(EVENT_CHANGE_FAILED,
 			     "this program cannot take over from the running one; "
 			     "restart");
@@ -62,7 +79,7 @@ static struct slice inherited(const char *variable)
 {
 	const char *value = getenv(variable);
 	int fd = value ? atoi(value) : -1;
-	off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+	off_t n = fd >= 0 && is_descriptor(fd) ? lseek(fd, 0, SEEK_END) : 0;
 	void *bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
 
 	return bytes == MAP_FAILED ? (struct slice){ NULL, 0 } :
@@ -208,7 +225,9 @@ static bool read_environment(int *upgrade_state, int *snapshot)
 {
 	const char *value = getenv(ENV_NEXT);
 
-	return value && sscanf(value, "%d %d", upgrade_state, snapshot) == 2;
+	return value && sscanf(value, "%d %d", upgrade_state, snapshot) == 2 &&
+	       *upgrade_state >= 0 && *snapshot >= 0 && is_descriptor(*upgrade_state) &&
+	       is_descriptor(*snapshot);
 }
 
 struct config *upgrade_config(void)
@@ -218,6 +237,14 @@ struct config *upgrade_config(void)
 	return read_environment(&upgrade_state, &snapshot)
 		       ? loader_read_snapshot(snapshot)
 		       : NULL;
+}
+
+static bool is_socket(int fd)
+{
+	struct stat st;
+
+	return fd == -1 ||
+	       (is_descriptor(fd) && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode));
 }
 
 static bool parse_process(const char *line, struct process *p)
@@ -230,6 +257,10 @@ static bool parse_process(const char *line, struct process *p)
 	if (sscanf(line, "%d %d %d %d %llu %d", &state, &pid, &p->channel,
 		   &p->setup_channel, &started_ms, &engine) < 5)
 		return false;
+	if (state <= PROCESS_NONE || state > PROCESS_DRAINING || pid <= 0 ||
+	    !is_socket(p->channel) || !is_socket(p->setup_channel) ||
+	    engine < IO_ENGINE_AUTO || engine > IO_ENGINE_EPOLL)
+		return false;
 	p->engine = (enum io_engine_kind)engine;
 	p->state = (enum process_state)state;
 	p->pid = pid;
@@ -239,27 +270,48 @@ static bool parse_process(const char *line, struct process *p)
 	return p->setup_channel < 0 || set_cloexec(p->setup_channel, true);
 }
 
-static bool parse_listen_addr(char *line, struct listen_addrs *listen_addrs)
+/* At most one is STARTING and one SERVING, as processes_check() asserts. */
+static bool is_one_more(const struct process *processes, unsigned n)
 {
-	unsigned number = (unsigned)strtoul(line, &line, 10);
-	enum listen_addr_kind kind = (enum listen_addr_kind)strtol(line, &line, 10);
-	unsigned n = (unsigned)strtoul(line, &line, 10);
-	int *sockets = calloc(n + 1, sizeof(*sockets));
-	struct listen_addr *la;
-
-	if (!sockets)
+	if (n == PROCESSES_MAX)
 		return false;
-	for (unsigned i = 0; i < n; i++) {
-		sockets[i] = (int)strtol(line, &line, 10);
+	for (unsigned i = 0; i < n; i++)
+		if (processes[i].pid == processes[n].pid ||
+		    (processes[i].state == processes[n].state &&
+		     processes[n].state != PROCESS_DRAINING))
+			return false;
+	return true;
+}
+
+static bool parse_sockets(const char *line, int *sockets, unsigned n)
+{
+	char *end;
+
+	for (unsigned i = 0; i < n; i++, line = end) {
+		long fd = strtol(line, &end, 10);
+
+		if (end == line || fd < 0 || fd > INT_MAX || !is_socket((int)fd))
+			return false;
+		sockets[i] = (int)fd;
 		set_cloexec(sockets[i], true);
 	}
-	la = listen_addr_adopt(number, kind, sockets, n);
-	free(sockets);
-	if (!la)
+	return true;
+}
+
+static bool parse_listen_addr(const char *line, struct listen_addrs *listen_addrs)
+{
+	unsigned number, kind, n;
+	int at = 0, *sockets;
+	struct listen_addr *la = NULL;
+
+	if (sscanf(line, "%u %u %u%n", &number, &kind, &n, &at) != 3 ||
+	    kind > LISTEN_ADDR_CONTROL || n == 0 || n > LINE_MAX_BYTES / 2)
 		return false;
-	/* Older programs do not write it. */
-	la->managed = strtol(line, &line, 10) == 1;
-	return listen_addrs_add(listen_addrs, la);
+	sockets = calloc(n, sizeof(*sockets));
+	if (sockets && parse_sockets(line + at, sockets, n))
+		la = listen_addr_adopt(number, (enum listen_addr_kind)kind, sockets, n);
+	free(sockets);
+	return la && listen_addrs_add(listen_addrs, la);
 }
 
 /* The rest of a line that begins with `word`, else NULL. */
@@ -270,38 +322,71 @@ static char *after_word(char *line, const char *word)
 	return strncmp(line, word, n) == 0 ? line + n : NULL;
 }
 
+/* What a line says. Those that a later version may write are left out. */
+static bool parse_line(char *line, struct upgrade_inheritance *into)
+{
+	char *rest;
+
+	if ((rest = after_word(line, PROCESS_LINE)))
+		return into->process_n < PROCESSES_MAX &&
+		       parse_process(rest, &into->processes[into->process_n]) &&
+		       is_one_more(into->processes, into->process_n++);
+	if ((rest = after_word(line, LISTEN_ADDR_LINE)))
+		return parse_listen_addr(rest, into->listen_addrs);
+	if ((rest = after_word(line, COMMAND_LINE)))
+		return sscanf(rest, "%d", into->command_fd) == 1 &&
+		       is_socket(*into->command_fd);
+	if ((rest = after_word(line, VERSION_LINE)))
+		return sscanf(rest, "%31s", into->previous_version) == 1;
+	return true;
+}
+
+/* False: a line is longer than the buffer, or says what cannot be. */
+static bool parse_state(FILE *in, struct upgrade_inheritance *into)
+{
+	char *line = malloc(LINE_MAX_BYTES);
+	bool good = line;
+
+	while (good && fgets(line, LINE_MAX_BYTES, in)) {
+		char *end = strchr(line, '\n');
+
+		if (end)
+			*end = '\0';
+		good = end && parse_line(line, into);
+		if (!good)
+			errorlog_put(
+				EVENT_START_FAILED,
+				"the state of the previous program has a line that cannot be "
+				"used: '%.80s'; restart",
+				line);
+	}
+	free(line);
+	return good;
+}
+
 bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addrs,
 		     int *command_fd, char *previous_version)
 {
-	unsigned process_n = 0;
+	struct upgrade_inheritance into = { .processes = processes,
+					    .listen_addrs = listen_addrs,
+					    .command_fd = command_fd,
+					    .previous_version = previous_version };
 	int upgrade_state, snapshot;
-	char *line = malloc(LINE_MAX_BYTES);
-	bool good = line && read_environment(&upgrade_state, &snapshot);
 	FILE *in = NULL;
+	bool good;
 
-	if (good && lseek(upgrade_state, 0, SEEK_SET) == 0)
+	if (read_environment(&upgrade_state, &snapshot) &&
+	    lseek(upgrade_state, 0, SEEK_SET) == 0)
 		in = fdopen(upgrade_state, "r");
-	while (in && good && fgets(line, LINE_MAX_BYTES, in)) {
-		char *rest;
-
-		if ((rest = after_word(line, PROCESS_LINE)) && process_n < PROCESSES_MAX)
-			good = parse_process(rest, &processes[process_n++]);
-		else if ((rest = after_word(line, LISTEN_ADDR_LINE)))
-			good = parse_listen_addr(rest, listen_addrs);
-		else if ((rest = after_word(line, COMMAND_LINE)))
-			*command_fd = atoi(rest);
-		else if ((rest = after_word(line, VERSION_LINE)))
-			sscanf(rest, "%31s", previous_version);
-	}
-	if (*command_fd >= 0)
+	if (!in)
+		errorlog_put(EVENT_START_FAILED,
+			     "the state of the previous program cannot be read; restart");
+	good = in && parse_state(in, &into);
+	if (good && *command_fd >= 0)
 		set_cloexec(*command_fd, true);
 	if (in)
 		fclose(in);
-	free(line);
 	unsetenv(ENV_NEXT);
 	unsetenv(ENV_TRIAL);
-	if (!in || !good)
-		errorlog_put(EVENT_CHANGE_FAILED,
-			     "the state of the previous program cannot be read");
-	return in && good;
+	return good;
 }

@@ -348,6 +348,8 @@ static void control_trim(struct tick *t)
 	admins_sweep(&c->admins);
 	monitors_sweep(&c->monitors);
 	losses_check(&c->losses, c->tick.now_ms);
+	if (losses_daemon_gone(&c->losses) || errorlog_daemon_gone())
+		channel_send(c, CHANNEL_LOG_GONE);
 	if (all_started(c))
 		check_pulse(c);
 	if (all_started(c))

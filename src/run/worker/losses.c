@@ -33,3 +33,13 @@ void losses_check(struct log_losses *l, uint64_t now_ms)
 	if (now_ms >= l->next_ms)
 		losses_report(l, now_ms);
 }
+
+bool losses_daemon_gone(struct log_losses *l)
+{
+	uint64_t n = 0, before = l->refused_n;
+
+	for (unsigned i = 0; i < l->worker_n; i++)
+		n += stat_read(&l->workers[i].stats.log_refusals);
+	l->refused_n = n;
+	return n > before;
+}

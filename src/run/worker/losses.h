@@ -14,10 +14,14 @@ struct log_losses {
 	unsigned worker_n;
 	uint64_t reported_n; /* lines reported so far */
 	uint64_t next_ms;    /* no report before this time */
+	uint64_t refused_n;  /* of losses_daemon_gone() */
 };
 
 /* Called about once a second: reports new losses if a report is due. */
 void losses_check(struct log_losses *l, uint64_t now_ms);
+
+/* Whether a daemon of an access log was gone since the last call. */
+bool losses_daemon_gone(struct log_losses *l);
 
 /* Reports new losses now, if there are any. */
 void losses_report(struct log_losses *l, uint64_t now_ms);
