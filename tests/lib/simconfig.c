@@ -227,7 +227,8 @@ static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
 			if (w->seed % 4 == 2)
 				strbuf_addf(x,
 					    ", "
-					    "cdn_loop: here, rewrite: { strip: /none }, "
+					    "cdn_loop: here, via_loop: 1, rewrite: { strip: /none }, "
+					    "rewrite_location: on, rewrite_cookies: { secure: on }, "
 					    "request_fields: { set: { X-Sim: \"${path}\" } }, "
 					    "response_fields: { remove: [X-None], "
 					    "set: { X-Sim: \"${path}\" } }");

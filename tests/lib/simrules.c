@@ -157,7 +157,10 @@ static void add_rule(const struct simworld *w, struct strbuf *x, enum sim_rule r
 		add_auth_request(w, x);
 		break;
 	case SIM_RULE_REWRITE:
-		strbuf_addf(x, ", rewrite: { strip: /r%u, add: /u%u }", u, u);
+		strbuf_addf(x,
+			    ", rewrite: { strip: /r%u, add: /u%u }, rewrite_location: on, "
+			    "rewrite_cookies: { http_only: on }",
+			    u, u);
 		break;
 	case SIM_RULE_FIELDS:
 		strbuf_addf(x, ", request_fields: { remove: [X-Rule], "
@@ -265,6 +268,20 @@ static void check_refusal(struct simworld *w, const struct sim_request *r, struc
 		simworld_fail(w, "request %u gets another refusal", r->id);
 }
 
+/* Location and cookie of the origin, if it has sent them, lead back to the route. */
+static void check_rewritten(struct simworld *w, const struct sim_request *r,
+			    struct slice h)
+{
+	char location[32], cookie[48];
+
+	snprintf(location, sizeof(location), "/r%u/%u?x", r->upstream, r->id);
+	snprintf(cookie, sizeof(cookie), "a=/u%u; Path=/r%u; HttpOnly", r->upstream,
+		 r->upstream);
+	if (wire_has(h, "Location") &&
+	    (!wire_is(h, "Location", location) || !wire_is(h, "Set-Cookie", cookie)))
+		simworld_fail(w, "the response to %u leads elsewhere", r->id);
+}
+
 void simrules_check_response(struct simworld *w, const struct sim_request *r,
 			     struct slice h, int status, bool origins)
 {
@@ -278,6 +295,8 @@ void simrules_check_response(struct simworld *w, const struct sim_request *r,
 	if (origins && r->ruling.rule == SIM_RULE_FIELDS &&
 	    (!field_is_path(h, "X-Path", r) || wire_has(h, "Server")))
 		simworld_fail(w, "the response to %u has other fields", r->id);
+	if (origins && r->ruling.rule == SIM_RULE_REWRITE)
+		check_rewritten(w, r, h);
 	if (origins && r->ruling.allowed && !field_is_number(h, "X-Auth-Note", r->id))
 		simworld_fail(w, "the response to %u lacks a field of the auth server",
 			      r->id);

@@ -40,6 +40,11 @@ static void add_head(struct simworld *w, struct strbuf *x, const struct sim_requ
 		     const char *status)
 {
 	strbuf_addf(x, "HTTP/1.1 %s\r\nX-Id: %u\r\n", status, r->id);
+	/* What rules rewrite, without a draw. */
+	if (r->id % 5 == 0)
+		strbuf_addf(x,
+			    "Location: /u%u/%u?x\r\nSet-Cookie: a=/u%u; Path=/u%u\r\n",
+			    r->upstream, r->id, r->upstream, r->upstream);
 	if (r->hop_fields)
 		strbuf_addf(
 			x,
