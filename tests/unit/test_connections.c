@@ -86,6 +86,12 @@ static void coming_and_going(struct proxyrig *r)
 			sim_peer_connect(&r->sim, PROXYRIG_PORT);
 		simrig_run(&r->sim, 5);
 	}
+	/* Who is here at the end was met. */
+	LIST_EACH(&r->proxy.front.all, node) {
+		const struct client *c = LIST_ITEM(node, struct client, node);
+
+		assert_true(c->conn.fd < 0 || seen[c->conn.fd] > 0);
+	}
 	/* None is met twice. Its descriptor may be: of a client that came later. */
 	for (unsigned i = 0; i < FD_MAX; i++)
 		assert_in_range(seen[i], 0, 2);
