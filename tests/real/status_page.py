@@ -156,6 +156,9 @@ def shown(proxy, nobody, page):
     servers = {row[0]: row for row in cells(page, "servers")}
     rig.check(servers["app"][3:5] == ["up", "up"], f"{servers}")
     rig.check(servers["broken"][1] == f"127.0.0.1:{nobody}", f"{servers}")
+    rig.check(servers["app"][8] == "1", f"{servers}")
+    longest = {row[0]: row for row in cells(page, "longest")}
+    rig.check(longest["app"][3].startswith("GET") and longest["app"][4] == "waiting", f"{longest}")
     handshakes = re.search(r"<dt>handshakes per second</dt><dd[^>]*>([\d.]+)", page)
     rig.check(float(handshakes[1]) > 0, "handshakes")
     rig.check(page.count("<polyline") == 9, "charts")
@@ -178,6 +181,8 @@ def test():
     if not shutil.which("chromium"):
         rig.skip("no chromium")
     traffic = [Traffic(proxy, made) for _ in range(4)]
+    slow = tlsrig.Socket(proxy.port, tlsrig.context(made))
+    slow.sendall(b"GET /delay/600000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     browser = Browser(f"http://127.0.0.1:{proxy.admin}/")
     time.sleep(LOOKS_S)
     shown(proxy, nobody, browser.dom())
@@ -187,6 +192,7 @@ def test():
     for t in traffic:
         t.stopped = True
         t.join()
+    slow.close()
     proxy.stop()
     rig.until(lambda: 'class="lost">no answer' in browser.dom(), "the page to notice the end")
 
