@@ -96,10 +96,16 @@ void simworld_add_key_limits(struct simworld *w, struct strbuf *x, unsigned u)
 	bool must_succeed = simworld_must_succeed(w);
 	unsigned choice = simworld_choice(w, 1000 + u, 8);
 
+	/* Some reloads change whether the counters are shared, without a draw. */
+	bool shared = w->cache_n > 0 && simworld_choice(w, 2000 + u + 10 * w->reloads_n, 4) > 0;
+
 	if (choice < 2)
-		strbuf_addf(x, ", rate_limit: { requests: %u/s, burst: %u, delay: %s }",
+		strbuf_addf(x, ", rate_limit: { requests: %u/s, burst: %u, delay: %s%s }",
 			    must_succeed ? 100 : 30, 1 + choice * 3,
-			    must_succeed ? "60s" : "40ms");
+			    must_succeed ? "60s" : "40ms",
+			    !shared ? "" : simworld_choice(w, 3000 + u, 2)
+				    ? ", shared: cache"
+				    : ", shared: { upstream: cache, timeout: 300ms }");
 	if (choice == 1 || choice == 2)
 		strbuf_addf(x, ", concurrency_limit: { requests: %u }",
 			    must_succeed ? 1000 : 2);

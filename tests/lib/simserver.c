@@ -666,6 +666,14 @@ static bool cache_read_query(struct sim_peer *a)
 
 	if (!end || a->fd < 0)
 		return false;
+	if (simworld_is_counter(rest)) {
+		rest.len = (size_t)(end - rest.ptr);
+		a->in_used += rest.len + 2;
+		if (simworld_counter_reply(s->world, a, rest))
+			return true;
+		a->on_input = NULL;
+		return false;
+	}
 	if (sscanf(rest.ptr, "get %31s\r\n", key) != 1 ||
 	    sscanf(key, "%c0-%u", &goal, &id) != 2 || id >= s->world->request_n ||
 	    s->world->requests[id].goal !=

@@ -3,8 +3,9 @@
  * The same seed gives the same run, to the byte and the microsecond.
  *
  * Owner: one run, simworld_run(). Files: simworld.c starts the parts, causes faults and checks
- * limits; simconfig.c, simclient.c, simserver.c, simrules.c, simmirror.c, simpacer.c and simwatch.c are the parts. A
- * violated rule ends the process (simworld_fail()) with the seed and the time. */
+ * limits; simconfig.c, simclient.c, simserver.c, simcounters.c, simrules.c, simmirror.c, simpacer.c
+ * and simwatch.c are the parts. A violated rule ends the process (simworld_fail()) with the seed and
+ * the time. */
 #ifndef LIB_SIMWORLD_H
 #define LIB_SIMWORLD_H
 
@@ -205,6 +206,8 @@ struct simworld_faults {
 	bool moves;          /* addresses, health and configuration of servers are set directly */
 };
 
+#define SIMWORLD_COUNTERS 1024
+
 struct simworld {
 	struct simrig sim;
 	uint64_t seed, hash;
@@ -237,6 +240,10 @@ struct simworld {
 	bool has_pacer;     /* one message of this run is sent by a pacer */
 	bool closing;       /* the servers were freed */
 	bool cache_closed_link; /* see cache_closes_link() */
+	unsigned counter_commands; /* that caches have received: simcounters.c */
+	struct simworld_counter {
+		uint64_t hash, n;
+	} counters[SIMWORLD_COUNTERS];
 	bool proxied; /* clients come through a proxy that sends a header of the PROXY protocol */
 	/* The proxy's clients use TLS, by sessions of `peers`; without cryptography, unless
 	 * simworld_has_library(). */
@@ -259,6 +266,11 @@ struct simworld {
 	struct proxy proxy;
 	struct listener listener;
 };
+
+/* simcounters.c: whether a line that a cache has received is about a counter of a shared limit, and
+ * the reply to it. False: the connection is not read on. */
+bool simworld_is_counter(struct slice line);
+bool simworld_counter_reply(struct simworld *w, struct sim_peer *a, struct slice line);
 
 /* One seed in 64: TLS in its run is the library's, with certificates. */
 bool simworld_has_library(uint64_t seed);
