@@ -192,7 +192,8 @@ static void test_handshake(void **state)
 		assert_int_equal(s.tls->protocol, TLS_HTTP_1_1);
 		assert_int_equal(c.tls->protocol, TLS_HTTP_1_1);
 		assert_int_equal(s.tls->suite, 0x1301);
-		assert_int_equal(s.tls->group, 29);
+		/* X25519, or with ML-KEM from OpenSSL 3.5 on. */
+		assert_true(s.tls->group == 29 || s.tls->group == 0x11ec);
 		side_send(&c, &s, 100, 100, cut);
 		side_send(&s, &c, 200000, 900, cut);
 		side_send(&c, &s, 50000, 50000, cut);
