@@ -116,7 +116,7 @@ const struct proxycase proxycases[] = {
 	  .again = "    via_loop: 2\n" },
 	{ .name = "no loop by Via",
 	  .request = "GET /again/length/4 HTTP/1.1\r\nHost: app\r\nVia: 1.1 fairlead, 1.1 fairlead:80, "
-		     "fairlead, 1.1 x (1.1 fairlead, 1.1 fairlead), 1.1 fairlead2\r\n\r\n",
+		     "fairlead, 1.1 x (1.1 fairlead, 1.1 fairlead, 1.1 y), 1.1 fairlead2\r\n\r\n",
 	  .status = 200, .again = "    via_loop: 2\n" },
 	{ .name = "page", .request = GET("/again/forbidden"), .status = 403,
 	  .fields = "Content-Type: text/html\r\n",
