@@ -349,6 +349,7 @@ struct config_request_id {
 };
 
 /* Where spans are sent: OTLP/HTTP. */
+#define CONFIG_SERVICE_MAX 255
 struct config_export {
 	bool on;
 	unsigned upstream; /* index in config.upstreams */

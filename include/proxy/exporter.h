@@ -31,8 +31,9 @@
 #define EXPORT_DRAIN_MS 5000
 /* Longer ones of a collector are shortened to it. */
 #define EXPORT_RETRY_AFTER_MAX_S 300
-/* Of the body of a response, read for its message. */
+/* Of the body of a response: kept for its message; read, so that its connection can be kept. */
 #define EXPORT_ANSWER_BYTES 1024
+#define EXPORT_BODY_BYTES 65536
 
 struct buf;
 struct fetch;
@@ -66,7 +67,7 @@ struct exporter {
 	bool sent;                  /* all of them */
 	int status;                 /* READING: of the response */
 	uint32_t retry_after_s;     /* likewise; 0: it does not say */
-	uint32_t answer_n;
+	uint32_t answer_n, read_n;
 	uint32_t pause_ms;          /* the last one; 0: the last request was successful */
 	uint64_t drain_until_ms;
 	char answer[EXPORT_ANSWER_BYTES + 1];

@@ -1,6 +1,8 @@
 /* Reads `request_id` and `tracing`. */
 #include "reader.h"
 
+#include <string.h>
+
 #include "http/forwarding.h"
 #include "value.h"
 
@@ -75,6 +77,11 @@ static void export_read(struct config_reader *r, const struct node *n, struct co
 	if (!e->on)
 		return;
 	e->upstream = upstream_find(r, values.of[KEY_export_upstream], CONFIG_HTTP);
+	n = values.of[KEY_export_service];
+	if (n && strlen(e->service) > CONFIG_SERVICE_MAX)
+		report_error(&r->report, n->at,
+			     "this name has %zu bytes; shorten it to at most %d",
+			     strlen(e->service), CONFIG_SERVICE_MAX);
 	n = values.of[KEY_export_path];
 	if (n && e->path.len > 0 && e->path.ptr[0] != '/')
 		report_error(&r->report, n->at,

@@ -82,7 +82,7 @@ static struct emit block_area(const struct buf *block)
 			      false };
 }
 
-/* What precedes the spans; shorter than a block, as a name is at most 255 bytes. */
+/* What precedes the spans; shorter than a block, as CONFIG_SERVICE_MAX is. */
 static void envelope_begin(const struct exporter *e, struct buf *block)
 {
 	struct emit out = block_area(block);
@@ -368,12 +368,16 @@ static void answer_read(struct exporter *e)
 	for (;;) {
 		switch (source_body(e->source, &e->proxy->response, &p)) {
 		case BODY_DATA:
+			e->read_n += p.len;
 			if (p.len > EXPORT_ANSWER_BYTES - e->answer_n)
 				p.len = EXPORT_ANSWER_BYTES - e->answer_n;
 			memcpy(e->answer + e->answer_n, p.ptr, p.len);
 			e->answer_n += p.len;
 			piece_put(&p);
-			break;
+			if (e->read_n <= EXPORT_BODY_BYTES)
+				break;
+			export_complete(e);
+			return;
 		case BODY_TRAILERS:
 			source_end_trailers(e->source);
 			break;
@@ -407,7 +411,7 @@ static void answer_head_read(struct exporter *e)
 	}
 	e->status = h->status;
 	e->retry_after_s = retry_after(h);
-	e->answer_n = 0;
+	e->answer_n = e->read_n = 0;
 	exporter_set_state(e, EXPORTER_READING);
 	source_take_head(e->source, h, head_response_framing(h, METHOD_POST));
 	answer_read(e);
