@@ -47,6 +47,7 @@ struct config_address {
 	uint16_t weight;
 	uint8_t half;      /* enum config_half */
 	bool paths_strict; /* of `listen`: see path_is_unambiguous() */
+	bool http1, http2; /* of `listen`: versions that clients may use */
 	/* of `listen`: peers that begin with a header of the PROXY protocol; NULL: none do */
 	const struct config_addresses *proxy_protocol;
 };

@@ -81,6 +81,7 @@ struct config_tls {
 	 * policy has (mode off unless configured). Their order is that of tls_context_policy(). */
 	unsigned policy_n; /* >= 1 */
 	struct config_client_auth *policies;
+	bool http1, http2; /* versions that are negotiated */
 	bool tickets_off;
 	unsigned ticket_key_n; /* 0: keys from config->ticket_secret */
 	const struct config_file **ticket_keys;

@@ -1,4 +1,4 @@
-/* A client connection: hands out a stream for each request, on HTTP/1 one at a time and in order.
+/* A client connection: hands out a stream for each request; on HTTP/1 one at a time and in order.
  *
  *            header read
  *   PROXIED ─────────────▶ SECURING, or IDLE
@@ -8,6 +8,8 @@
  *              │ fault, handshake_timeout
  *              ▼
  *            ENDING
+ *   ALPN, preface
+ *   IDLE ─────────▶ MULTIPLEXED ─▶ ENDING    HTTP/2
  *            bytes           head read           response complete, kept alive
  *   IDLE ──────────▶ HEAD ─────────────▶ BUSY ───────────────────────────────▶ IDLE
  *     │ idle_timeout  │ header_timeout    │ response complete, not kept alive
@@ -18,6 +20,8 @@
  *            client is. An invalid header ends the connection without a response
  *   SECURING the TLS handshake goes on. Plain HTTP instead of it gets a 400, in clear
  *   BUSY     has a stream that is open
+ *   MULTIPLEXED  speaks HTTP/2: has any number of streams (message/http2.h). It is idle, and may
+ *            be evicted, while it has none
  *   ENDING   the connection closes: at once, after the queued bytes, or lingering
  *            (RFC 9112 9.6); no more requests are read
  *
@@ -37,6 +41,7 @@
 #include "front/front.h"
 #include "io/sock.h"
 #include "message/http1.h"
+#include "message/http2.h"
 #include "net/proxyheader.h"
 
 enum client_state {
@@ -45,12 +50,19 @@ enum client_state {
 	CLIENT_SECURING,
 	CLIENT_HEAD,
 	CLIENT_BUSY,
+	CLIENT_MULTIPLEXED,
 	CLIENT_ENDING
 };
 
 struct client {
 	struct conn conn;
-	struct http1 http1;  /* its stream; the deadline is that of all states */
+	union {
+		struct http1 http1; /* its stream; the deadline is that of all states */
+		struct {
+			struct stream stream; /* the same, without a request: the deadline */
+			struct http2 *http2;
+		} multiplexed; /* MULTIPLEXED, and ENDING after it */
+	};
 	struct task task;    /* run on events while the stream has no user */
 	struct list node;    /* on front->all */
 	struct list idle_node; /* on front->idle or front->unused */
@@ -62,6 +74,8 @@ struct client {
 	bool paths_strict : 1; /* accepted where `paths: strict` is configured */
 	bool trust_known : 1;  /* `trusted` is that of the present configuration */
 	bool trusted : 1;      /* forwarding fields of this peer are believed */
+	bool is_multiplexed : 1; /* it has `multiplexed` */
+	bool http2_allowed : 1; /* without TLS: it may begin with the preface of HTTP/2 */
 	bool context_waits : 1; /* PROXIED: a handshake follows, with `context` */
 	union {
 		struct buf *proxy_header;    /* client_proxy_header(); NULL: none */
@@ -84,13 +98,21 @@ void client_secure(struct client *c, struct tls_context *context);
 /* The header that the connection began with; NULL: none, or it has stated no addresses. */
 const struct proxy_header *client_proxy_header(const struct client *c);
 
-/* From the present request on: the time without progress in which the client may take what is sent
+/* HTTP/1, from the present request on: the time without progress in which the client may take what is sent
  * to it, and the bytes/s that it takes at least (0: any number), in place of those of the front. */
 static inline void client_set_sending(struct client *c, uint32_t send_ms, uint32_t send_rate)
 {
+	if (c->is_multiplexed)
+		return; /* its streams share the connection */
 	c->conn.send_ms = send_ms;
 	c->conn.send_rate = send_rate;
 }
+
+/* The task of the user of its stream; NULL: none. HTTP/2: of the oldest of its streams. */
+const struct task *client_oldest_user(const struct client *c);
+
+/* How many requests it has made. */
+uint32_t client_requests(const struct client *c);
 
 /* Asserts what holds between two steps in each state. */
 void client_check(const struct client *c);

@@ -14,11 +14,13 @@
 #include "base/quota.h"
 #include "base/slab.h"
 #include "base/stats.h"
+#include "h2/session.h"
 #include "http/head.h"
 #include "message/stream.h"
 #include "net/tick.h"
 
 struct client;
+struct http2_thread;
 
 struct client_events {
 	/* A request's head was read. The callee calls stream_begin_body(), then either takes
@@ -65,6 +67,8 @@ struct front {
 	uint32_t linger_ms;
 	struct quota *quota;     /* of connections; NULL: none */
 	struct worker_stats *stats;
+	struct http2_thread *http2;   /* NULL: only HTTP/1 is served */
+	struct h2_limits http2_limits;
 	struct slab clients;
 	struct list all;         /* every client that is not dead */
 	struct list idle;        /* clients between two requests, longest idle first */

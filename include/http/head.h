@@ -101,6 +101,7 @@ struct head {
 	struct slice phrase;
 
 	int minor;       /* HTTP/1.minor; versions above 1.1 are read as 1.1 */
+	bool http2;      /* received over HTTP/2; `minor` is 1 then */
 	uint32_t bytes;  /* of the whole head, the empty line included */
 	enum framing framing; /* of a request; for a response by its fields alone, see
 				 head_response_framing() */

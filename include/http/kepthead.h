@@ -29,6 +29,7 @@ struct kept_head {
 	bool whole; /* all fields were kept, and what follows is set */
 	bool keep_alive, upgrade, expect_continue, te_trailers, forwards_limited;
 	uint8_t method, target_form, minor, framing; /* as in struct head */
+	bool http2;                                  /* the same */
 	uint32_t bytes, max_forwards;
 	uint64_t length;
 	struct kept_span method_token, target, path, query, upgrade_token;

@@ -22,6 +22,7 @@ struct sink_request {
 	struct slice method;
 	struct slice path, query; /* the target; the query with its "?", or empty */
 	struct slice authority;   /* of the server: Host */
+	bool secured;             /* the connection has TLS: the scheme is https */
 };
 
 struct sink_ops {
@@ -41,6 +42,7 @@ struct sink_ops {
 struct sink {
 	struct emit out; /* the area of this sink */
 	const struct sink_ops *ops;
+	char *entry; /* HTTP/2: where the field between begin() and finish() begins */
 };
 
 /* Writes HTTP/1.1 (RFC 9112): emit.c. */
@@ -48,7 +50,7 @@ extern const struct sink_ops sink_http1_ops;
 
 static inline struct sink sink_http1(char *at, size_t bytes)
 {
-	return (struct sink){ { at, at + bytes, false }, &sink_http1_ops };
+	return (struct sink){ .out = { at, at + bytes, false }, .ops = &sink_http1_ops };
 }
 
 static inline void sink_field(struct sink *s, struct slice name, struct slice value)

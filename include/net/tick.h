@@ -8,7 +8,8 @@
  *   3. Timers expire, and the tasks that they made runnable are stepped. Data that has
  *      arrived is handled before its deadline is checked, so a delay of the thread makes
  *      nothing late.
- *   4. Each socket with bytes to send gets one vectored send.
+ *   4. Tasks that gather what the others have queued are stepped (HTTP/2); each socket with
+ *      bytes to send gets one vectored send.
  *   5. Objects handed to tick_reap() are freed.
  *
  * Decisions about a request are made in steps of tasks only. A completion records its result
@@ -64,6 +65,7 @@ struct tick {
 	uint64_t now_ms;       /* the same time in milliseconds */
 	uint64_t wall_ms;      /* wall clock, read at the same time */
 	struct list runnable;  /* tasks to be stepped */
+	struct list flushes;   /* tasks that are stepped last, before the sends */
 	struct list writable;  /* outboxes with bytes to submit */
 	struct list reap_list; /* struct reap, to be freed */
 	struct mailbox mailbox;
@@ -101,6 +103,10 @@ static inline uint64_t tick_event_ms(const struct tick *t)
 
 /* Puts a task on the runnable list, unless it is there already. */
 void tick_run(struct tick *t, struct task *task);
+
+/* The task is stepped at the end of the tick, before the sends. It may make other tasks runnable,
+ * in the next tick. */
+void tick_run_last(struct tick *t, struct task *task);
 
 /* r->free(r) is called at the end of the tick. */
 void tick_reap(struct tick *t, struct reap *r);

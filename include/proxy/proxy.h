@@ -41,6 +41,7 @@ struct proxy {
 	struct tick *tick;
 	struct worker_stats *stats;
 	struct front front;
+	struct http2_thread http2;
 	struct generation *generation; /* the current one: new requests begin under it */
 	struct list generations;       /* the current one, and older ones that have users */
 	struct list services;          /* of all generations, and those that are closing */
@@ -125,6 +126,7 @@ void proxy_probed(struct proxy *p, const struct config *config, unsigned upstrea
 /* What the address of a listener says of connections that are accepted there. */
 struct accept_settings {
 	bool paths_strict;       /* `paths: strict` */
+	bool http2; /* clients without TLS may use HTTP/2 */
 	struct tls_context *tls; /* NULL: no TLS */
 	/* Peers that send a header of the PROXY protocol first; NULL: none do. */
 	const struct config_addresses *proxy_protocol;

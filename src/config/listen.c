@@ -113,14 +113,35 @@ static const struct config_addresses *proxy_protocol_read(struct config_reader *
 			      "'from: [10.0.0.0/8, unix]'");
 }
 
+/* The versions of HTTP; `n`: NULL for the default. */
+static void versions_read(struct config_reader *r, const struct node *n, bool *http1, bool *http2)
+{
+	const struct node *list = n ? list_of(r, n) : NULL;
+
+	if (list && !children_check(r, list, NODE_LIST, 2, "'http: [2, 1.1]'"))
+		list = NULL;
+	*http1 = !n;
+	*http2 = false;
+	for (const struct node *v = list ? list->children : NULL; v; v = v->next) {
+		if (v->kind == NODE_SCALAR && slice_equal(v->text, SLICE("2")))
+			*http2 = true;
+		else if (v->kind == NODE_SCALAR && slice_equal(v->text, SLICE("1.1")))
+			*http1 = true;
+		else
+			report_error(&r->report, v->at,
+				     "versions of HTTP are 2 and 1.1; write 'http: [2, 1.1]'");
+	}
+}
+
 static void listen_read(struct config_reader *r, const struct node *n)
 {
+	bool http1, http2;
 	struct config *c = r->config;
 	struct config_rights rights = { .paths_strict = false };
 	struct section_values values = { { NULL } };
 	const struct node *address = listen_address_node(r, n, &values, &rights);
 	unsigned before = c->listen_n;
-	const struct config_tls *tls = NULL;
+	struct config_tls *tls = NULL;
 	const struct config_addresses *proxy_protocol =
 		proxy_protocol_read(r, values.of[KEY_listen_proxy_protocol]);
 	struct slice port = { NULL, 0 };
@@ -138,7 +159,14 @@ static void listen_read(struct config_reader *r, const struct node *n)
 				      arena_text(r->memory, address->text));
 	if (tls)
 		c->tls[c->tls_n++] = tls;
+	versions_read(r, values.of[KEY_listen_http], &http1, &http2);
+	if (tls) {
+		tls->http1 = http1;
+		tls->http2 = http2;
+	}
 	for (unsigned i = before; i < c->listen_n; i++) {
+		c->listens[i].http1 = http1;
+		c->listens[i].http2 = http2;
 		c->listens[i].paths_strict = rights.paths_strict;
 		c->listen_tls[i] = tls;
 		c->listens[i].proxy_protocol = proxy_protocol;

@@ -393,6 +393,12 @@ void print_addresses(FILE *out, const struct config_addresses *t, unsigned depth
 }
 
 /* The two sockets of a port without host are printed as one entry. */
+static void print_versions(FILE *out, const struct config_address *a)
+{
+	if (a->http2)
+		fprintf(out, INDENT INDENT "http: [%s]\n", a->http1 ? "2, 1.1" : "2");
+}
+
 static void print_listen(FILE *out, const struct config *c,
 			 const struct config_address *a)
 {
@@ -404,6 +410,7 @@ static void print_listen(FILE *out, const struct config *c,
 		slice_of(a->half == CONFIG_HALF_IPV4 ? strrchr(a->text, ':') : a->text));
 	if (a->paths_strict)
 		fputs(INDENT INDENT "paths: strict\n", out);
+	print_versions(out, a);
 	if (a->proxy_protocol) {
 		fputs(INDENT INDENT "proxy_protocol:\n" INDENT INDENT INDENT "from:\n", out);
 		print_addresses(out, a->proxy_protocol, 4);

@@ -104,7 +104,7 @@ bool name_define_as(struct config_reader *r, struct names *all, const struct nod
 void address_groups_read(struct config_reader *r, const struct node *map);
 
 /* tls.c: `tls` of a listener; its name is for messages. NULL: reported. */
-const struct config_tls *listen_tls_read(struct config_reader *r, const struct node *map,
+struct config_tls *listen_tls_read(struct config_reader *r, const struct node *map,
 					 const char *name);
 
 /* contents.c: before anything of tls/ is used. False: the library cannot be used, which was

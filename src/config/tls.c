@@ -288,7 +288,7 @@ static void context_check(struct config_reader *r, const struct node *n,
 
 /* ---- the whole --------------------------------------------------------------- */
 
-const struct config_tls *listen_tls_read(struct config_reader *r, const struct node *map,
+struct config_tls *listen_tls_read(struct config_reader *r, const struct node *map,
 					 const char *name)
 {
 	struct config_tls *t = arena_alloc(r->memory, sizeof(*t));

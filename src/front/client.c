@@ -2,6 +2,7 @@
 
 #include "clientstate.h"
 #include "clientstream.h"
+#include "multiplex.h"
 #include "opening.h"
 
 /* Most requests of one connection served in one step, before other connections get their
@@ -15,12 +16,13 @@
  * that are ending already. */
 static const uint8_t next_states[] = {
 	[CLIENT_IDLE] = 1u << CLIENT_PROXIED | 1u << CLIENT_SECURING | 1u << CLIENT_HEAD |
-			1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
+			1u << CLIENT_BUSY | 1u << CLIENT_MULTIPLEXED | 1u << CLIENT_ENDING,
 	[CLIENT_PROXIED] = 1u << CLIENT_SECURING | 1u << CLIENT_IDLE |
 			   1u << CLIENT_ENDING,
 	[CLIENT_SECURING] = 1u << CLIENT_IDLE | 1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
 	[CLIENT_HEAD] = 1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
 	[CLIENT_BUSY] = 1u << CLIENT_IDLE | 1u << CLIENT_ENDING,
+	[CLIENT_MULTIPLEXED] = 1u << CLIENT_ENDING,
 	[CLIENT_ENDING] = 1u << CLIENT_ENDING,
 };
 
@@ -35,7 +37,8 @@ void client_set_state(struct client *c, enum client_state state)
 		if (c->state != CLIENT_PROXIED && c->state != CLIENT_SECURING)
 			list_append(&c->front->idle, &c->idle_node);
 	}
-	if (c->state == CLIENT_IDLE && state != CLIENT_IDLE)
+	if ((c->state == CLIENT_IDLE && state != CLIENT_IDLE) ||
+	    (c->state == CLIENT_MULTIPLEXED && c->multiplexed.http2->n == 0))
 		stat_sub(&stats->connections_idle, 1);
 	if (state != CLIENT_IDLE && state != CLIENT_PROXIED && state != CLIENT_SECURING)
 		list_remove(&c->idle_node);
@@ -71,11 +74,25 @@ void client_check(const struct client *c)
 		ASSERT(s->state == STREAM_OPEN || s->state == STREAM_TUNNEL);
 		ASSERT(s->task && s->uses > 0);
 		break;
+	case CLIENT_MULTIPLEXED:
+		ASSERT(s->state == STREAM_IDLE && deadline_running(&s->deadline));
+		break;
 	case CLIENT_ENDING:
 		ASSERT(s->state ==
 		       STREAM_CLOSED); /* front_close(): its user until it is dead */
 		break;
 	}
+}
+
+const struct task *client_oldest_user(const struct client *c)
+{
+	return c->is_multiplexed ? multiplex_oldest_user(c) : c->http1.stream.task;
+}
+
+uint32_t client_requests(const struct client *c)
+{
+	return c->is_multiplexed ? c->multiplexed.http2->session->requests
+				 : c->http1.stream.uses;
 }
 
 /* ---- deadlines ------------------------------------------------------------ */
@@ -139,6 +156,12 @@ static uint64_t state_deadline_ms(const struct client *c)
 		return c->http1.stream.since_ms + t->header_ms;
 	case CLIENT_BUSY:
 		return c->http1.stream.body_awaited ? body_due_ms(c) : next_check_ms(c);
+	case CLIENT_MULTIPLEXED:
+		if (http2_block_since_ms(c->multiplexed.http2) > 0)
+			return http2_block_since_ms(c->multiplexed.http2) + t->header_ms;
+		if (c->multiplexed.http2->n == 0)
+			return later_ms(c->conn.sent_ms, c->http1.stream.since_ms) + t->idle_ms;
+		return next_check_ms(c);
 	case CLIENT_ENDING:
 		break;
 	}
@@ -202,7 +225,9 @@ static void conn_dead(struct conn *conn)
 	struct client *c = CONTAINER(conn, struct client, conn);
 	struct front *f = c->front;
 
-	if (c->http1.stream.task)
+	if (c->is_multiplexed)
+		multiplex_free(c);
+	else if (c->http1.stream.task)
 		f->events->stream_closed(&c->http1.stream);
 	if (f->events->closed)
 		f->events->closed(c);
@@ -240,6 +265,8 @@ void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
 	task_stop(&c->task);
 	if (s->state != STREAM_CLOSED)
 		stream_set_state(s, STREAM_CLOSED);
+	if (c->is_multiplexed)
+		http2_close_streams(c->multiplexed.http2);
 	conn_close(&c->conn, how, linger_ms);
 }
 
@@ -356,8 +383,12 @@ static void client_step(struct task *task)
 {
 	struct client *c = CONTAINER(task, struct client, task);
 
-	if (client_opened(c))
-		serve_requests(c);
+	if (client_opened(c)) {
+		if (c->state == CLIENT_MULTIPLEXED || multiplex_begins(c))
+			multiplex_step(c);
+		else
+			serve_requests(c);
+	}
 	CHECK_STATE(client_check(c));
 }
 

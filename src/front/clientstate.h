@@ -3,6 +3,7 @@
  *   client.c        states, deadlines, requests
  *   opening.c       what precedes the first request: the PROXY protocol, the TLS handshake
  *   clientstream.c  what the user of a client's stream can ask for
+ *   multiplex.c     clients of HTTP/2
  *   front.c         ends clients that the worker has no more use for
  *
  * Owner: client.c. Always holds: see client_check(). Errors: none. */

@@ -2,6 +2,7 @@
 
 #include "clientstate.h"
 #include "front/client.h"
+#include "multiplex.h"
 
 /* A connection that has sent nothing for this long since it was accepted may be
  * evicted. */
@@ -45,6 +46,8 @@ void front_drain(struct front *f)
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 
+		if (c->state == CLIENT_MULTIPLEXED)
+			multiplex_drain(c);
 		if ((c->state == CLIENT_IDLE || c->state == CLIENT_PROXIED ||
 		     c->state == CLIENT_SECURING) &&
 		    !has_begun(c)) {
@@ -58,6 +61,12 @@ void front_drain(struct front *f)
 void front_drain_gracefully(struct front *f)
 {
 	f->draining = true;
+	LIST_EACH(&f->all, node) {
+		struct client *c = LIST_ITEM(node, struct client, node);
+
+		if (c->state == CLIENT_MULTIPLEXED)
+			multiplex_drain(c);
+	}
 }
 
 /* A handshake that has begun counts for nothing. */
@@ -65,6 +74,8 @@ static bool is_evictable(struct client *c)
 {
 	if (c->state == CLIENT_SECURING)
 		return true;
+	if (c->is_multiplexed)
+		return c->multiplexed.http2->n == 0 && conn_unsent(&c->conn) == 0;
 	return !has_begun(c) && conn_unsent(&c->conn) == 0;
 }
 
@@ -107,6 +118,7 @@ void client_kill(struct client *c)
 {
 	/* A truncated response must not look complete. */
 	bool truncated = c->http1.stream.task ||
+			 (c->is_multiplexed && c->multiplexed.http2->n > 0) ||
 			 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
 
 	if (c->conn.state != CONN_DEAD)

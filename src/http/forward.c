@@ -39,7 +39,9 @@ static void via_field(struct sink *s, const struct head *h, struct slice name)
 	if (name.len == 0)
 		return;
 	s->ops->begin(s, SLICE("Via"));
-	emit_slice(&s->out, h->minor == 0 ? SLICE("1.0 ") : SLICE("1.1 "));
+	emit_slice(&s->out, h->http2	   ? SLICE("2.0 ")
+			    : h->minor == 0 ? SLICE("1.0 ")
+					    : SLICE("1.1 "));
 	emit_slice(&s->out, name);
 	s->ops->finish(s);
 }

@@ -70,6 +70,7 @@ static void rest_keep(struct kept_head *k, struct kept_text *t, const struct hea
 	k->method = (uint8_t)h->method;
 	k->target_form = (uint8_t)h->target_form;
 	k->minor = (uint8_t)h->minor;
+	k->http2 = h->http2;
 	k->framing = (uint8_t)h->framing;
 	k->bytes = h->bytes;
 	k->max_forwards = h->max_forwards;
@@ -128,6 +129,7 @@ void kept_head_restore(const struct kept_head *k, struct head *h)
 	h->method = (enum method)k->method;
 	h->target_form = (enum target_form)k->target_form;
 	h->minor = k->minor;
+	h->http2 = k->http2;
 	h->framing = (enum framing)k->framing;
 	h->keep_alive = k->keep_alive;
 	h->upgrade = k->upgrade;

@@ -54,6 +54,7 @@ int tick_init(struct tick *t, const struct io_options *options)
 	read_clock(t);
 	wheel_init(&t->wheel, t->now_ms);
 	list_init(&t->runnable);
+	list_init(&t->flushes);
 	list_init(&t->writable);
 	list_init(&t->reap_list);
 	list_init(&t->partial);
@@ -83,7 +84,7 @@ void tick_done(struct tick *t)
 {
 	timer_stop(&t->wheel, &t->trim);
 	ASSERT(list_empty(&t->runnable) && list_empty(&t->writable) &&
-	       list_empty(&t->reap_list));
+	       list_empty(&t->flushes) && list_empty(&t->reap_list));
 	ASSERT(list_empty(&t->handshakes.waiting) && list_empty(&t->handshakes.queued));
 	ASSERT(t->wheel.armed == 0);
 	slab_done(&t->outboxes);
@@ -133,6 +134,23 @@ void tick_reap_to_slab(struct tick *t, struct slab *slab, struct slab_reap *r)
 	tick_reap(t, &r->reap);
 }
 
+void tick_run_last(struct tick *t, struct task *task)
+{
+	if (list_empty(&task->node))
+		list_append(&t->flushes, &task->node);
+}
+
+static void step_flushes(struct tick *t)
+{
+	struct list *node;
+
+	while ((node = list_pop(&t->flushes))) {
+		struct task *task = LIST_ITEM(node, struct task, node);
+
+		task->step(task);
+	}
+}
+
 static void step_all(struct tick *t)
 {
 	for (unsigned round = 0; round < ROUNDS_MAX && !list_empty(&t->runnable);
@@ -166,6 +184,7 @@ static uint64_t timeout_us(const struct tick *t)
 	uint64_t next;
 
 	if (!list_empty(&t->runnable) || !list_empty(&t->writable) ||
+	    !list_empty(&t->flushes) ||
 	    !list_empty(&t->handshakes.waiting))
 		return 0;
 	next = wheel_next(&t->wheel);
@@ -184,6 +203,7 @@ void tick_once(struct tick *t)
 	step_all(t); /* decisions about requests, here and below only */
 	wheel_expire(&t->wheel, t->now_ms);
 	step_all(t);
+	step_flushes(t);
 	conn_flush_all(t); /* one vectored send per socket */
 	reap_all(t);       /* frees, here only */
 }

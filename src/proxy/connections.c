@@ -30,10 +30,10 @@ static void text_copy(char *to, size_t size, struct slice text)
 
 #define TEXT_COPY(to, text) text_copy(to, sizeof(to), text)
 
-/* NULL: no request is in progress. */
+/* NULL: no request is in progress. HTTP/2: the oldest of several. */
 static struct exchange *exchange_of(const struct client *c)
 {
-	const struct task *task = c->http1.stream.task;
+	const struct task *task = client_oldest_user(c);
 
 	return task ? CONTAINER(task, struct exchange, task) : NULL;
 }
@@ -88,6 +88,8 @@ static enum connection_phase phase_of(const struct client *c)
 		return CONNECTION_HANDSHAKE;
 	case CLIENT_HEAD:
 		return CONNECTION_HEAD;
+	case CLIENT_MULTIPLEXED:
+		return exchange_of(c) ? phase_of_exchange(exchange_of(c)) : CONNECTION_IDLE;
 	case CLIENT_BUSY:
 		return exchange_of(c) ? phase_of_exchange(exchange_of(c))
 				      : CONNECTION_RESPONDING;
@@ -180,7 +182,7 @@ static void read_row(struct connection_row *r, const struct client *c)
 		.age_ms = age_of(c),
 		.received = c->conn.received,
 		.sent = c->conn.sent,
-		.requests = c->http1.stream.uses,
+		.requests = client_requests(c),
 	};
 	if (client_tls_read(&tls, c)) {
 		TEXT_COPY(r->tls, tls.version);

@@ -88,6 +88,8 @@ static void init_front(struct proxy *p, const struct proxy_options *o)
 	f->quota = o->clients;
 	f->stats = o->stats;
 	f->scratch = &p->request;
+	http2_thread_init(&p->http2, io_bufs(p->tick->loop));
+	f->http2 = &p->http2;
 	front_init(f);
 }
 
@@ -184,6 +186,15 @@ static void apply_limits(struct proxy *p)
 	f->handshake_ms = l->handshake_timeout_ms;
 	p->tick->handshakes.steps_max = l->handshake_steps;
 	f->window = conn_window(l);
+	f->http2_limits = (struct h2_limits){
+		.streams = 100,
+		.window = 65535,
+		.connection_window = 1u << 20,
+		.resets = 100,
+		.oddities = 1000,
+		.queued = f->window,
+		.heads = &f->limits,
+	};
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 
@@ -279,6 +290,7 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer,
 	if (!c)
 		return;
 	c->paths_strict = settings->paths_strict;
+	c->http2_allowed = settings->http2;
 	if (settings->proxy_protocol && addresses_contain(settings->proxy_protocol, peer))
 		client_await_proxy_header(c);
 	if (settings->tls)
@@ -347,6 +359,7 @@ void proxy_done(struct proxy *p)
 	slab_done(&p->retries);
 	slab_done(&p->values);
 	slab_done(&p->records);
+	http2_thread_done(&p->http2);
 	action_works_done(p);
 	rule_works_done(p);
 	slab_done(&p->origins);
@@ -358,6 +371,7 @@ void proxy_done(struct proxy *p)
 void proxy_trim(struct proxy *p)
 {
 	slab_trim(&p->front.clients);
+	http2_thread_trim(&p->http2);
 	slab_trim(&p->exchanges);
 	slab_trim(&p->fetches);
 	slab_trim(&p->attempts);

@@ -241,11 +241,11 @@ def memcached(port, *more):
 # --- the proxy ------------------------------------------------------------------
 
 class Fairlead(Program):
-    """fairlead with this configuration; listen and admin are added. tls, proxy_protocol: those keys
-    of the listener, as maps in braces."""
+    """fairlead with this configuration; listen and admin are added. tls, proxy_protocol, http: those
+    keys of the listener, as maps in braces or lists."""
 
     def __init__(self, config, workers=2, engine=ENGINE, more=(), before=(), port=None,
-                 tls=None, proxy_protocol=None, **popen):
+                 tls=None, proxy_protocol=None, http=None, **popen):
         self.port, self.admin = free_ports(2)
         self.port = port or self.port
         self.path = os.path.join(TMP, f"fairlead-{self.port}-{self.admin}.yaml")
@@ -253,6 +253,7 @@ class Fairlead(Program):
             listen = f"address: 127.0.0.1:{self.port}"
             listen += f", tls: {tls}" if tls else ""
             listen += f", proxy_protocol: {proxy_protocol}" if proxy_protocol else ""
+            listen += f", http: {http}" if http else ""
             f.write(f"listen: [{{ {listen} }}]\nadmin: 127.0.0.1:{self.admin}\n")
             f.write(config)
         super().__init__("fairlead", [*before, FAIRLEAD, "-c", self.path, "--engine", engine,

@@ -28,8 +28,10 @@ static void numbers(void **state)
 
 static void head_with_each_operation(struct sink *s)
 {
-	s->ops->request(s, &(struct sink_request){ SLICE("GET"), SLICE("/a"), SLICE("?b"),
-						   SLICE("h:1") });
+	s->ops->request(s, &(struct sink_request){ .method = SLICE("GET"),
+						   .path = SLICE("/a"),
+						   .query = SLICE("?b"),
+						   .authority = SLICE("h:1") });
 	sink_field(s, SLICE("A"), SLICE("1"));
 	sink_field(s, SLICE("Empty"), SLICE(""));
 	s->ops->begin(s, SLICE("B"));

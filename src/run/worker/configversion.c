@@ -293,6 +293,7 @@ void config_version_settings(const struct config_version *version, unsigned numb
 		return;
 	i = version->addresses[i].index;
 	settings->paths_strict = config->listens[i].paths_strict;
+	settings->http2 = config->listens[i].http2;
 	settings->proxy_protocol = config->listens[i].proxy_protocol;
 	settings->tls =
 		config->listen_tls[i]
