@@ -1,6 +1,7 @@
 #include "run/version.h"
 
 #include <ares.h>
+#include <nghttp2/nghttp2.h>
 #include <openssl/crypto.h>
 #include <sys/utsname.h>
 #include <yaml.h>
@@ -28,10 +29,10 @@ void version_print(FILE *out)
 	fprintf(out, "fairlead %s\n", FAIRLEAD_VERSION);
 	fprintf(out,
 		"libraries: liburing %s, llhttp %d.%d.%d, libyaml %s, "
-		"c-ares %s, PCRE2 %s, %s\n",
+		"c-ares %s, PCRE2 %s, nghttp2 %s, %s\n",
 		LIBURING_VERSION, LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR,
 		LLHTTP_VERSION_PATCH, yaml_get_version_string(), ares_version(NULL),
-		pcre2, OpenSSL_version(OPENSSL_VERSION));
+		pcre2, nghttp2_version(0)->version_str, OpenSSL_version(OPENSSL_VERSION));
 	fprintf(out, "kernel: %s %s %s\n", u.sysname, u.release, u.machine);
 	print_engine(out, IO_ENGINE_RING);
 	if (io_choose(why, sizeof(why)) != IO_ENGINE_RING)
