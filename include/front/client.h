@@ -98,8 +98,9 @@ void client_secure(struct client *c, struct tls_context *context);
 /* The header that the connection began with; NULL: none, or it has stated no addresses. */
 const struct proxy_header *client_proxy_header(const struct client *c);
 
-/* HTTP/1, from the present request on: the time without progress in which the client may take what is sent
- * to it, and the bytes/s that it takes at least (0: any number), in place of those of the front. */
+/* HTTP/1, from the present request on: the time without progress in which the client may take what
+ * is sent to it, and the bytes/s that it takes at least (0: any number), in place of those of the
+ * front. */
 static inline void client_set_sending(struct client *c, uint32_t send_ms, uint32_t send_rate)
 {
 	if (c->is_multiplexed)
