@@ -345,7 +345,8 @@ static struct proxyrig_counter *counter_of(struct proxyrig *r, const char *key, 
 	if (!makes)
 		return NULL;
 	assert_true(i < sizeof(r->counters) / sizeof(r->counters[0]));
-	snprintf(r->counters[i].key, sizeof(r->counters[i].key), "%s", key);
+	assert_true(strlen(key) < sizeof(r->counters[i].key));
+	strcpy(r->counters[i].key, key);
 	r->counter_n++;
 	return &r->counters[i];
 }
