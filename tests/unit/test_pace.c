@@ -78,6 +78,21 @@ static void server_reads_late(struct proxyrig *r)
 	assert_false(proxycase_decided(client));
 }
 
+/* Nor is the time in the queue, after which the body is awaited again. */
+static void server_is_busy(struct proxyrig *r)
+{
+	struct sim_peer *other = proxycase_request(r, GET("/never"));
+	struct sim_peer *client;
+
+	simrig_run(&r->sim, 200);
+	client = proxycase_request(r, POST("/echo", 10) "0");
+	simrig_run(&r->sim, 10000);
+	assert_false(proxycase_decided(client));
+	sim_peer_close(other);
+	send_slowly(r, client, "1", 900, 9);
+	proxycase_assert_response(r, client, 200, "Length: 10");
+}
+
 static void test_receive_rate(void **state)
 {
 	const struct proxyrig_options options = { .limits = "  receive_timeout: 3s\n"
@@ -88,6 +103,11 @@ static void test_receive_rate(void **state)
 	proxycase_each_seed(trickle_of_a_size, "trickle of a size", options);
 	proxycase_each_seed(bursts, "bursts", options);
 	proxycase_each_seed(fast_then_slow, "fast, then slow", options);
+	proxycase_each_seed(server_is_busy, "server is busy",
+			    (struct proxyrig_options){ .limits = "  receive_timeout: 3s\n"
+								 "  min_receive_rate: 1B\n",
+						       .upstream = "    connections: 1\n"
+								   "    queue_timeout: 60s\n" });
 	proxycase_each_seed(server_reads_late, "server reads late",
 			    (struct proxyrig_options){ .limits = "  receive_timeout: 3s\n"
 								 "  send_timeout: 60s\n"
@@ -255,7 +275,7 @@ static void test_send_rate(void **state)
 	assert_true(cut > PROXYCASE_SEEDS / 2);
 	cut = 0;
 	proxycase_each_seed(reads_each_send_too_slowly, "reads each send too slowly",
-			    (struct proxyrig_options){ .limits = "  send_timeout: 6s\n"
+			    (struct proxyrig_options){ .limits = "  send_timeout: 60s\n"
 								 "  window: 32KiB\n"
 								 "  min_send_rate: 5KiB\n" });
 	assert_true(cut > PROXYCASE_SEEDS / 2);
