@@ -404,10 +404,10 @@ def refused(proxy):
         rig.check("error" in api(proxy, method, path, status), path)
     for method, path in (("GET", "/api/connections"), ("GET", "/api/configuration"),
                          ("DELETE", "/api/connections/0-1-1"), ("PUT", "/api/upstreams/app/servers/one?state=up")):
-        for field in "Via: 1.1 a", "Forwarded: for=a", "X-Forwarded-For: 192.0.2.1":
+        for field in "Via: 1.1 a", "Forwarded: for=a", "X-Forwarded-For: 192.0.2.1", "X-Real-IP: 192.0.2.1":
             api(proxy, method, path, 403, field + "\r\n")
         for host, status in (("evil.example", 403), ("evil.example:80", 403), ("localhost:9180", None),
-                             ("[::1]:9180", None), ("127.0.0.1", None)) if method == "GET" else ():
+                             ("[::1]:9180", None), ("127.0.0.1", None)):
             with socket.create_connection(("127.0.0.1", proxy.admin)) as s:
                 s.sendall(f"{method} {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
                 got = int(s.recv(4096).split()[1])

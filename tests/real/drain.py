@@ -114,7 +114,7 @@ def refused(proxy, one):
     put(proxy, "app", "nobody", "drain", 404)
     put(proxy, "nothing", "one", "drain", 404)
     for field in ("Origin: http://evil.example", "Via: 1.1 fairlead", "Forwarded: for=192.0.2.1",
-                  "X-Forwarded-For: 192.0.2.1"):
+                  "X-Forwarded-For: 192.0.2.1", "X-Real-IP: 192.0.2.1"):
         put(proxy, "app", "one", "drain", 403, fields=f"{field}\r\n")
     for method, path, status, allow in (
             ("POST", "/api/upstreams/app/servers/one?state=drain", 405, "GET, HEAD, PUT"),

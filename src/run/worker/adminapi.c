@@ -102,7 +102,8 @@ static bool is_near(const struct api_request *q, struct admin_api_response *r)
 		api_fail(r, 403, "this is for clients on this machine");
 	else if (head_find_name(h, SLICE("Via")) ||
 		 head_find_name(h, SLICE("Forwarded")) ||
-		 head_find_name(h, SLICE("X-Forwarded-For")))
+		 head_find_name(h, SLICE("X-Forwarded-For")) ||
+		 head_find_name(h, SLICE("X-Real-IP")))
 		api_fail(r, 403, "this is not for requests that a proxy forwards");
 	else
 		return true;
@@ -121,7 +122,7 @@ bool api_may_read(const struct api_request *q, struct admin_api_response *r)
 
 bool api_may_change(const struct api_request *q, struct admin_api_response *r)
 {
-	if (!is_near(q, r))
+	if (!api_may_read(q, r))
 		return false;
 	if (!head_find_name(q->head, SLICE("Origin")))
 		return true;

@@ -10,10 +10,10 @@
  *
  * Whoever reaches the admin address may read /api/status, /api/upstreams and /api/log, as
  * /metrics. All else is for clients on this machine, from a loopback address or by a unix socket,
- * without a proxy in between. A web page may change nothing: its requests have the field Origin,
- * also those to its own host. It may read nothing either, by the browser's rules; and so that no
- * name of a page's choice makes this host its own (DNS rebinding), Host must be an address or
- * localhost.
+ * without a proxy in between, as far as the proxy's fields show it. A web page may change nothing:
+ * its requests have the field Origin, also those to its own host. It may read nothing either, by
+ * the browser's rules; and so that no name of a page's choice makes this host its own (DNS
+ * rebinding), Host must be an address or localhost.
  *
  * Owner: the control thread. Limits: ADMIN_API_BYTES for a short response. Errors: a status and
  * {"error": TEXT}. */
