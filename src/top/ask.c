@@ -60,10 +60,10 @@ bool top_target_read(struct top_target *t, const char *text)
 
 /* ---- one question ------------------------------------------------------------- */
 
-static int connect_to(const struct top_target *t)
+static int connect_once(const struct top_target *t)
 {
 	const struct timeval patience = { .tv_sec = ASK_TIMEOUT_S };
-	int fd = socket(t->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(t->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), error;
 
 	if (fd < 0)
 		return -errno;
@@ -71,8 +71,22 @@ static int connect_to(const struct top_target *t)
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
 	    connect(fd, (const struct sockaddr *)&t->sa, t->len) == 0)
 		return fd;
+	error = errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
 	close(fd);
-	return errno == EINPROGRESS || errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return -error;
+}
+
+/* A signal, such as that of another size of the terminal, interrupts calls on a socket with a
+ * timeout, also with SA_RESTART (signal(7)). The state of an interrupted connect() depends on the
+ * family, so another socket is taken. */
+static int connect_to(const struct top_target *t)
+{
+	int fd;
+
+	do
+		fd = connect_once(t);
+	while (fd == -EINTR);
+	return fd;
 }
 
 /* All that is sent until the end. NULL: *error is a negative errno. */
@@ -89,7 +103,9 @@ static char *bytes_read(int fd, size_t *n, int *error)
 		if (got == 0)
 			return text;
 		if (got < 0) {
-			*error = errno == EAGAIN ? -ETIMEDOUT : -errno;
+			*error = errno == EINTR	   ? 0
+				 : errno == EAGAIN ? -ETIMEDOUT
+						   : -errno;
 			continue;
 		}
 		*n += (size_t)got;
@@ -110,8 +126,12 @@ static char *read_response(int fd, size_t *n, const char *path, int *error)
 	char request[256];
 	int length = snprintf(request, sizeof(request),
 			      "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", path);
+	ssize_t sent;
 
-	if (send(fd, request, (size_t)length, MSG_NOSIGNAL) != length) {
+	do
+		sent = send(fd, request, (size_t)length, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	if (sent != length) {
 		*error = -errno;
 		return NULL;
 	}

@@ -174,6 +174,19 @@ def sizes(top):
             rig.check(("WEIGHT" in top.text()) == (width >= 88), top.text())
 
 
+def interrupted(proxy, top):
+    """The signal of another size comes while top waits for a response."""
+    os.kill(proxy.worker_pid(), signal.SIGSTOP)
+    time.sleep(1.3)
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        for width in 90, 80:
+            top.resize(width, 24)
+            time.sleep(0.05)
+            rig.check("no answer" not in top.text(), top.text())
+    os.kill(proxy.worker_pid(), signal.SIGCONT)
+
+
 def lost(proxy, top):
     proxy.signal(signal.SIGSTOP)
     os.kill(proxy.worker_pid(), signal.SIGSTOP)
@@ -228,6 +241,7 @@ def test():
     top = shown(proxy)
     picture(proxy)
     without_color(proxy)
+    interrupted(proxy, top)
     lost(proxy, top)
     top.end()
     for t in traffic:
