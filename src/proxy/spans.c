@@ -343,7 +343,10 @@ static void put_addresses(struct span *s, const struct exchange *x)
 	n = peer_text(&x->client->peer, text, sizeof(text));
 	put_string(s, "network.peer.address", (struct slice){ text, n }, VALUE_BYTES);
 	put_string(s, "network.protocol.version",
-		   x->relay.http_1_0 ? SLICE("1.0") : SLICE("1.1"), VALUE_BYTES);
+		   x->client->is_multiplexed ? SLICE("2")
+		   : x->relay.http_1_0	     ? SLICE("1.0")
+					     : SLICE("1.1"),
+		   VALUE_BYTES);
 }
 
 /* What went wrong, as seen by the operator; a 4xx is no error of the server. */

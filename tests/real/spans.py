@@ -9,6 +9,7 @@ import http.server
 import json
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -204,6 +205,12 @@ def content(proxy, app):
               [c["spanId"] for c in clients], clients)
     rig.check(ask(proxy, "/own", 6).status == 204, "a response of our own")
     rig.check(spans_of(6, 1)[0]["attributes"]["http.response.status_code"] == 204, "its status")
+    # Versions of HTTP.
+    for n, option, version in (100, "--http1.0", "1.0"), (101, "--http2-prior-knowledge", "2"):
+        subprocess.run(["curl", "-sS", option, "-H", f"traceparent: 00-{trace_of(n)}-{PARENT}-01",
+                        proxy.url + "/own"], check=True, timeout=rig.PATIENCE_S)
+        has = spans_of(n, 1)[0]["attributes"]
+        rig.check(has["network.protocol.version"] == version, has)
     # What is not sampled has none.
     n = len(spans())
     ask(proxy, "/", 7, flags="00")
@@ -277,7 +284,8 @@ def test():
     collector = Server(port, Collector)
 
     def start(**options):
-        return rig.Fairlead(CONFIG.format(app=app, gone=gone_port, collector=port, **options), workers=1)
+        return rig.Fairlead(CONFIG.format(app=app, gone=gone_port, collector=port, **options), workers=1,
+                            http="[2, 1.1]")
     proxy = start(batch=1, interval="10m", queue=50)
     content(proxy, app)
     trouble(proxy)
