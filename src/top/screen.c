@@ -36,7 +36,8 @@ unsigned screen_put(struct screen *s, unsigned line, unsigned column, enum look 
 	va_end(args);
 	n = (unsigned)strlen(text);
 	for (unsigned i = 0; i < n && line < s->n && column + i < s->width; i++) {
-		s->lines[line].text[column + i] = text[i];
+		s->lines[line].text[column + i] = text[i] >= ' ' && text[i] < 0x7f ? text[i]
+										   : '?';
 		s->lines[line].look[column + i] = (uint8_t)look;
 	}
 	return column + n;

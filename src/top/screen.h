@@ -35,7 +35,8 @@ struct screen {
 /* Adds an empty line, in one look. Returns its number. */
 unsigned screen_line(struct screen *s, enum look look);
 
-/* Writes into a line. Returns the column behind it. */
+/* Writes into a line, with '?' for each octet that is no printable character of ASCII: what an
+ * endpoint sends is never a control sequence of the terminal. Returns the column behind it. */
 unsigned screen_put(struct screen *s, unsigned line, unsigned column, enum look look,
 		    const char *format, ...) __attribute__((format(printf, 5, 6)));
 

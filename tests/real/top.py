@@ -4,6 +4,7 @@ connections; its keys; other sizes; no colour; an end and a return of fairlead. 
 With PICTURES=FOLDER the picture of the documents is made there."""
 # once: it is a client of the admin address
 # timeout: 180
+import http.server
 import os
 import re
 import shutil
@@ -78,9 +79,9 @@ def table(text):
     return [line for line in lines[at + 1:] if line.strip()]
 
 
-def once(proxy, *arguments, status=0):
+def once(proxy, *arguments, status=0, errors=None):
     done = subprocess.run([rig.FAIRLEAD, "top", *arguments], capture_output=True, text=True, check=False,
-                          stdin=subprocess.DEVNULL, timeout=60)
+                          errors=errors, stdin=subprocess.DEVNULL, timeout=60)
     rig.check(done.returncode == status, lambda: f"{arguments}: {done}")
     return done.stdout if status == 0 else done.stderr
 
@@ -120,6 +121,33 @@ def unusable(proxy):
     rig.check("add 'admin: 127.0.0.1:9180'" in once(proxy, path, status=1), "no admin")
     with open(f"/proc/{proxy.worker_pid()}/maps") as f:
         rig.check("curses" not in f.read(), "the daemon has loaded it")
+
+
+class Hostile(http.server.BaseHTTPRequestHandler):
+    """An admin address whose texts have control octets."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write({
+            "/metrics": b'fairlead_requests_total 1\n'
+                        b'fairlead_upstream_waiting{upstream="evil\x1b[31m"} 1\n'
+                        b'fairlead_server_requests_total{upstream="evil\x1b[31m",server="s\x9b2J\x07"} 1\n',
+            "/api/status": b'{"version":"1\x1b]0;title\x07\x7f"}\n',
+        }.get(self.path, b'{"connections":[\n{"id":"0-1-1","client":"c\x1b[2J","state":"\x9bidle"}\n]}\n'))
+
+    def log_message(self, *_):
+        pass
+
+
+def hostile(proxy):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        text = once(proxy, "--once", f"127.0.0.1:{server.server_port}", errors="backslashreplace")
+        server.shutdown()
+    rig.check(text.startswith("fairlead 1?]0;title??") and "evil?[31m" in text and "s?2J?" in text and
+              "c?[2J" in text, text)
+    rig.check(all(line.isprintable() and line.isascii() for line in text.splitlines()) and "\\x" not in text, text)
 
 
 def shown(proxy):
@@ -174,8 +202,11 @@ def sizes(top):
             rig.check(("WEIGHT" in top.text()) == (width >= 88), top.text())
 
 
-def interrupted(proxy, top):
-    """The signal of another size comes while top waits for a response."""
+def interrupted(proxy):
+    """The signal of another size comes while top waits for a response. It is a top of its own, since a
+    reading that took long is followed by a long pause."""
+    top = Terminal(f"{rig.FAIRLEAD} top 127.0.0.1:{proxy.admin}")
+    top.until(lambda t: "q quit" in t, "the page")
     os.kill(proxy.worker_pid(), signal.SIGSTOP)
     time.sleep(1.3)
     end = time.monotonic() + 1
@@ -185,6 +216,7 @@ def interrupted(proxy, top):
             time.sleep(0.05)
             rig.check("no answer" not in top.text(), top.text())
     os.kill(proxy.worker_pid(), signal.SIGCONT)
+    top.end()
 
 
 def lost(proxy, top):
@@ -234,6 +266,7 @@ def test():
     slow.sendall(b"GET /delay/600000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     api.order(proxy, "app", "app-2", "state=drain")
     unusable(proxy)
+    hostile(proxy)
     rig.until(lambda: proxy.samples("requests_total") > 50, "traffic")
     printed(proxy)
     if not shutil.which("tmux"):
@@ -241,9 +274,9 @@ def test():
     top = shown(proxy)
     picture(proxy)
     without_color(proxy)
-    interrupted(proxy, top)
     lost(proxy, top)
     top.end()
+    interrupted(proxy)
     for t in traffic:
         t.stopped = True
         t.join()
