@@ -80,10 +80,11 @@ static struct slice inherited(const char *variable)
 	const char *value = getenv(variable);
 	int fd = value ? atoi(value) : -1;
 	off_t n = fd >= 0 && is_descriptor(fd) ? lseek(fd, 0, SEEK_END) : 0;
-	void *bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+	void *bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, fd, 0)
+			    : MAP_FAILED;
 
-	return bytes == MAP_FAILED ? (struct slice){ NULL, 0 } :
-				     (struct slice){ bytes, (size_t)n };
+	return bytes == MAP_FAILED ? (struct slice){ NULL, 0 }
+				   : (struct slice){ bytes, (size_t)n };
 }
 
 struct slice upgrade_known_addresses(void)
@@ -221,22 +222,29 @@ void upgrade_exec(const struct upgrade_state *state, int snapshot)
 
 /* ---- the next program ------------------------------------------------------- */
 
-static bool read_environment(int *upgrade_state, int *snapshot)
+/* Of the two descriptors; -1: it is missing, or not open. They are asked for one after the
+ * other: loader_read_snapshot() closes the snapshot before the state is read. */
+static int next_descriptor(bool of_snapshot)
 {
 	const char *value = getenv(ENV_NEXT);
+	int upgrade_state, snapshot, fd = -1;
 
-	return value && sscanf(value, "%d %d", upgrade_state, snapshot) == 2 &&
-	       *upgrade_state >= 0 && *snapshot >= 0 && is_descriptor(*upgrade_state) &&
-	       is_descriptor(*snapshot);
+	if (value && sscanf(value, "%d %d", &upgrade_state, &snapshot) == 2)
+		fd = of_snapshot ? snapshot : upgrade_state;
+	if (fd >= 0 && is_descriptor(fd))
+		return fd;
+	errorlog_put(EVENT_START_FAILED,
+		     "the %s of the previous program cannot be read: " ENV_NEXT
+		     "='%.40s' names no open descriptor of it; restart",
+		     of_snapshot ? "configuration" : "state", value ? value : "");
+	return -1;
 }
 
 struct config *upgrade_config(void)
 {
-	int upgrade_state, snapshot;
+	int snapshot = next_descriptor(true);
 
-	return read_environment(&upgrade_state, &snapshot)
-		       ? loader_read_snapshot(snapshot)
-		       : NULL;
+	return snapshot >= 0 ? loader_read_snapshot(snapshot) : NULL;
 }
 
 static bool is_socket(int fd)
@@ -247,7 +255,9 @@ static bool is_socket(int fd)
 	       (is_descriptor(fd) && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode));
 }
 
-static bool parse_process(const char *line, struct process *p)
+/* These return why a line cannot be used; NULL: it can. */
+
+static const char *parse_process(const char *line, struct process *p)
 {
 	unsigned long long started_ms;
 	int state, pid, engine = IO_ENGINE_AUTO;
@@ -256,18 +266,21 @@ static bool parse_process(const char *line, struct process *p)
 	/* Older programs do not write the engine. */
 	if (sscanf(line, "%d %d %d %d %llu %d", &state, &pid, &p->channel,
 		   &p->setup_channel, &started_ms, &engine) < 5)
-		return false;
+		return "it has fewer than five numbers";
 	if (state <= PROCESS_NONE || state > PROCESS_DRAINING || pid <= 0 ||
-	    !is_socket(p->channel) || !is_socket(p->setup_channel) ||
 	    engine < IO_ENGINE_AUTO || engine > IO_ENGINE_EPOLL)
-		return false;
+		return "no process has this state, number or engine";
+	if (!is_socket(p->channel) || !is_socket(p->setup_channel))
+		return "its sockets are not open";
 	p->engine = (enum io_engine_kind)engine;
 	p->state = (enum process_state)state;
 	p->pid = pid;
 	p->started_ms = started_ms;
 	if (p->channel >= 0)
 		set_cloexec(p->channel, true);
-	return p->setup_channel < 0 || set_cloexec(p->setup_channel, true);
+	if (p->setup_channel >= 0)
+		set_cloexec(p->setup_channel, true);
+	return NULL;
 }
 
 /* At most one is STARTING and one SERVING, as processes_check() asserts. */
@@ -283,14 +296,15 @@ static bool is_one_more(const struct process *processes, unsigned n)
 	return true;
 }
 
-static bool parse_sockets(const char *line, int *sockets, unsigned n)
+/* *line: then what follows them. */
+static bool parse_sockets(const char **line, int *sockets, unsigned n)
 {
 	char *end;
 
-	for (unsigned i = 0; i < n; i++, line = end) {
-		long fd = strtol(line, &end, 10);
+	for (unsigned i = 0; i < n; i++, *line = end) {
+		long fd = strtol(*line, &end, 10);
 
-		if (end == line || fd < 0 || fd > INT_MAX || !is_socket((int)fd))
+		if (end == *line || fd < 0 || fd > INT_MAX || !is_socket((int)fd))
 			return false;
 		sockets[i] = (int)fd;
 		set_cloexec(sockets[i], true);
@@ -298,20 +312,27 @@ static bool parse_sockets(const char *line, int *sockets, unsigned n)
 	return true;
 }
 
-static bool parse_listen_addr(const char *line, struct listen_addrs *listen_addrs)
+/* The sockets are followed by whether the service manager opened them; older programs do
+ * not write that. */
+static const char *parse_listen_addr(const char *line, struct listen_addrs *listen_addrs)
 {
 	unsigned number, kind, n;
 	int at = 0, *sockets;
 	struct listen_addr *la = NULL;
 
-	if (sscanf(line, "%u %u %u%n", &number, &kind, &n, &at) != 3 ||
-	    kind > LISTEN_ADDR_CONTROL || n == 0 || n > LINE_MAX_BYTES / 2)
-		return false;
+	if (sscanf(line, "%u %u %u%n", &number, &kind, &n, &at) != 3)
+		return "it has fewer than three numbers";
+	if (kind > LISTEN_ADDR_CONTROL || n == 0 || n > LINE_MAX_BYTES / 2)
+		return "no address has this kind or count";
+	line += at;
 	sockets = calloc(n, sizeof(*sockets));
-	if (sockets && parse_sockets(line + at, sockets, n))
+	if (sockets && parse_sockets(&line, sockets, n))
 		la = listen_addr_adopt(number, (enum listen_addr_kind)kind, sockets, n);
 	free(sockets);
-	return la && listen_addrs_add(listen_addrs, la);
+	if (!la)
+		return "its sockets are not open";
+	la->managed = strtol(line, NULL, 10) == 1;
+	return listen_addrs_add(listen_addrs, la) ? NULL : "no memory";
 }
 
 /* The rest of a line that begins with `word`, else NULL. */
@@ -322,46 +343,60 @@ static char *after_word(char *line, const char *word)
 	return strncmp(line, word, n) == 0 ? line + n : NULL;
 }
 
+static const char *parse_one_process(const char *line, struct upgrade_inheritance *into)
+{
+	const char *why;
+
+	if (into->process_n == PROCESSES_MAX)
+		return "there are too many processes";
+	why = parse_process(line, &into->processes[into->process_n]);
+	if (!why && !is_one_more(into->processes, into->process_n++))
+		why = "another line has this process, or its state";
+	return why;
+}
+
 /* What a line says. Those that a later version may write are left out. */
-static bool parse_line(char *line, struct upgrade_inheritance *into)
+static const char *parse_line(char *line, struct upgrade_inheritance *into)
 {
 	char *rest;
 
 	if ((rest = after_word(line, PROCESS_LINE)))
-		return into->process_n < PROCESSES_MAX &&
-		       parse_process(rest, &into->processes[into->process_n]) &&
-		       is_one_more(into->processes, into->process_n++);
+		return parse_one_process(rest, into);
 	if ((rest = after_word(line, LISTEN_ADDR_LINE)))
 		return parse_listen_addr(rest, into->listen_addrs);
 	if ((rest = after_word(line, COMMAND_LINE)))
 		return sscanf(rest, "%d", into->command_fd) == 1 &&
-		       is_socket(*into->command_fd);
+				       is_socket(*into->command_fd)
+			       ? NULL
+			       : "its socket is not open";
 	if ((rest = after_word(line, VERSION_LINE)))
-		return sscanf(rest, "%31s", into->previous_version) == 1;
-	return true;
+		return sscanf(rest, "%31s", into->previous_version) == 1
+			       ? NULL
+			       : "it has no version";
+	return NULL;
 }
 
 /* False: a line is longer than the buffer, or says what cannot be. */
 static bool parse_state(FILE *in, struct upgrade_inheritance *into)
 {
 	char *line = malloc(LINE_MAX_BYTES);
-	bool good = line;
+	const char *why = line ? NULL : "no memory";
 
-	while (good && fgets(line, LINE_MAX_BYTES, in)) {
+	while (!why && fgets(line, LINE_MAX_BYTES, in)) {
 		char *end = strchr(line, '\n');
 
 		if (end)
 			*end = '\0';
-		good = end && parse_line(line, into);
-		if (!good)
-			errorlog_put(
-				EVENT_START_FAILED,
-				"the state of the previous program has a line that cannot be "
-				"used: '%.80s'; restart",
-				line);
+		why = end ? parse_line(line, into) : "it has no end";
 	}
+	if (why)
+		errorlog_put(
+			EVENT_START_FAILED,
+			"the state of the previous program has a line that cannot be "
+			"used: '%.80s': %s; restart",
+			line ? line : "", why);
 	free(line);
-	return good;
+	return !why;
 }
 
 bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addrs,
@@ -371,16 +406,17 @@ bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addr
 					    .listen_addrs = listen_addrs,
 					    .command_fd = command_fd,
 					    .previous_version = previous_version };
-	int upgrade_state, snapshot;
+	int upgrade_state = next_descriptor(false);
 	FILE *in = NULL;
 	bool good;
 
-	if (read_environment(&upgrade_state, &snapshot) &&
-	    lseek(upgrade_state, 0, SEEK_SET) == 0)
+	if (upgrade_state >= 0 && lseek(upgrade_state, 0, SEEK_SET) == 0)
 		in = fdopen(upgrade_state, "r");
-	if (!in)
-		errorlog_put(EVENT_START_FAILED,
-			     "the state of the previous program cannot be read; restart");
+	if (upgrade_state >= 0 && !in)
+		errorlog_put(
+			EVENT_START_FAILED,
+			"the state of the previous program cannot be read: %s; restart",
+			strerror(errno));
 	good = in && parse_state(in, &into);
 	if (good && *command_fd >= 0)
 		set_cloexec(*command_fd, true);
