@@ -69,6 +69,7 @@ struct http2 {
 	struct list streams;      /* all that the session has, and those of users */
 	struct list ready;        /* streams whose request is to be read, or that are to be freed */
 	uint32_t n;               /* length of `streams` */
+	uint32_t awaiting;        /* of those: whose users await space */
 };
 
 void http2_thread_init(struct http2_thread *t, struct buf_pool *pool);
@@ -105,6 +106,9 @@ void http2_leave(struct http2_stream *s, bool whole, uint32_t error);
 
 /* The deadline of this stream may be due at this time. */
 void http2_bound(struct http2_stream *s, uint64_t due_ms);
+
+/* The user of a stream awaits space, or does not any more. */
+void http2_set_awaiting(struct http2_stream *s, bool awaiting);
 
 /* Frames are queued: they are sent at the end of the tick. */
 void http2_wants_flush(struct http2 *h);

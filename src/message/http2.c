@@ -86,6 +86,7 @@ static void stream_free(struct http2_stream *s)
 	struct http2 *h = s->http2;
 
 	ASSERT(!s->stream.task);
+	http2_set_awaiting(s, false);
 	h2_leave(&s->h2, H2_CANCEL);
 	buf_put(s->head);
 	timer_stop(&tick_of(h)->wheel, &s->timer);
@@ -143,6 +144,28 @@ static void stream_changed(struct h2_stream *h2)
 		tick_run(tick_of(s->http2), s->stream.task);
 }
 
+void http2_set_awaiting(struct http2_stream *s, bool awaiting)
+{
+	if (s->space_awaited == awaiting)
+		return;
+	s->space_awaited = awaiting;
+	s->http2->awaiting += awaiting ? 1 : -1u;
+}
+
+/* What one stream could not queue because of the others' bytes, it may queue now. */
+static void awaiting_wake(struct http2 *h)
+{
+	LIST_EACH(&h->streams, node) {
+		struct http2_stream *s = LIST_ITEM(node, struct http2_stream, node);
+
+		if (!s->space_awaited || h2_send_space(&s->h2) == 0)
+			continue;
+		http2_set_awaiting(s, false);
+		if (s->stream.task)
+			tick_run(tick_of(h), s->stream.task);
+	}
+}
+
 /* ---- the connection ---------------------------------------------------------------- */
 
 static bool bytes_push(struct h2_session *session, struct piece *p)
@@ -195,6 +218,8 @@ static void flush_step(struct task *task)
 		h2_fail(h->session, H2_INTERNAL_ERROR);
 	if (!h2_flush(h->session) || h->session->failed)
 		tick_run(tick_of(h), h->owner);
+	if (h->awaiting > 0)
+		awaiting_wake(h);
 	if (h2_wants_flush(h->session))
 		conn_await_space(h->conn);
 }
@@ -321,6 +346,7 @@ void http2_leave(struct http2_stream *s, bool whole, uint32_t error)
 	struct http2 *h = s->http2;
 
 	stream_release(&s->stream);
+	http2_set_awaiting(s, false);
 	timer_stop(&tick_of(h)->wheel, &s->timer);
 	s->user_left = true;
 	if (s->stream.state != STREAM_CLOSED)

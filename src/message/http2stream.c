@@ -145,7 +145,7 @@ uint32_t http2_space(const struct stream *stream)
 
 void http2_await_space(struct stream *stream)
 {
-	http2_of(stream)->space_awaited = true;
+	http2_set_awaiting(http2_of(stream), true);
 }
 
 /* A field has as many bytes as on HTTP/1, the pseudo-fields of a request have more. */
