@@ -33,7 +33,10 @@ struct http2_stream {
 	uint64_t queued;       /* position: bytes of heads and bodies that were queued */
 	uint64_t head_bytes;   /* of those: of heads that the session has */
 	uint64_t left;         /* bytes of the declared length that are still to be queued */
-	uint64_t received_ms, sent_ms;
+	uint64_t received_ms;
+	uint64_t sent_ms;      /* when the client last gave credit for bytes that were sent, or
+				  bytes began to wait */
+	uint64_t sent_seen;    /* h2.sent at that time */
 	uint8_t framing;       /* enum framing of the message that is sent */
 	bool announced : 1;    /* the owner has been told of its head */
 	bool head_ends : 1;    /* `head` is the whole message */

@@ -135,6 +135,10 @@ static void stream_changed(struct h2_stream *h2)
 		s->stream.body_awaited = false;
 	if (h2->in.bytes > 0)
 		s->received_ms = now_ms;
+	if (h2->sent > s->sent_seen) {
+		s->sent_seen = h2->sent;
+		s->sent_ms = now_ms;
+	}
 	record_end(s);
 	if (!s->announced && (h2->head || h2->fault || h2->reset))
 		stream_ready(s);

@@ -191,6 +191,8 @@ static bool body_queue(struct http2_stream *s, struct piece *p)
 {
 	uint32_t n = p->len;
 
+	if (s->queued == http2_submitted(&s->stream))
+		s->sent_ms = now_ms(s);
 	if (!h2_send(&s->h2, p))
 		return false;
 	s->queued += n;

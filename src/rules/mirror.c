@@ -343,8 +343,9 @@ static bool mirror_request(const struct rule_use *u, const struct request_view *
 	uint64_t *counter;
 	struct mirror *m;
 
-	/* No client says that its request is mirrored. Without room for that nothing is lost. */
-	(void)!field_remove(c->fields, SLICE(MIRROR_FIELD));
+	/* No client says that its request is mirrored. */
+	if (!field_remove(c->fields, SLICE(MIRROR_FIELD)))
+		return false;
 	if (random_below(&p->random, CONFIG_SAMPLE_ALL) >= o->share)
 		return true;
 	counter = obstacle(u, view->head);
@@ -360,6 +361,12 @@ static bool mirror_request(const struct rule_use *u, const struct request_view *
 	else
 		u->exchange->relay.tap = &m->tap;
 	return true;
+}
+
+static bool mirror_hides_trailer(const void *options, struct slice name, bool of_request)
+{
+	(void)options;
+	return of_request && field_names_alike(name, SLICE(MIRROR_FIELD));
 }
 
 /* An exchange that is not over yet drops its own. */
@@ -387,5 +394,6 @@ const struct rule rule_mirror = {
 	},
 	.work_bytes = sizeof(struct mirror),
 	.request = mirror_request,
+	.hides_trailer = mirror_hides_trailer,
 	.abandon = abandon,
 };

@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 import subprocess
+import time
 
 import h2raw
 import rig
@@ -142,6 +143,24 @@ def zero_window(proxy):
     c.close()
 
 
+def slow_but_steady(proxy):
+    """A client that takes a response slowly, but some of it all the time, gets all of it."""
+    c = h2raw.Connection(proxy.port)
+    c.credit = False
+    stream = c.headers(h2raw.get("/bytes/400000"))
+    end = time.monotonic() + 60
+    while not (stream in c.streams and c.streams[stream].ended) and time.monotonic() < end:
+        c.read(0.1)
+        if c.streams.get(stream) and c.streams[stream].reset is not None:
+            break
+        c.window(0, 10000)
+        c.window(stream, 10000)
+        time.sleep(0.1)
+    rig.check(len(c.streams[stream].body) == 400000 and c.streams[stream].ended,
+              lambda: f"{len(c.streams[stream].body)} bytes, reset {c.streams[stream].reset}")
+    c.close()
+
+
 def many_slow_readers(proxy):
     """What waits for 100 streams of a client that does not read is bounded."""
     before = proxy.resident_kib()
@@ -230,6 +249,7 @@ def test():
     reset_reaches_server(proxy)
     end_reaches_server(proxy)
     zero_window(proxy)
+    slow_but_steady(proxy)
     many_slow_readers(proxy)
     too_many_streams(proxy)
     floods(proxy)
