@@ -232,6 +232,9 @@ bool h2_send_stalled(const struct h2_stream *stream);
  * An empty piece: nothing is there. */
 struct piece h2_take(struct h2_stream *stream, uint32_t max);
 
+/* Drops what waits in `in`, and lets the peer send as much again. */
+void h2_discard(struct h2_stream *stream);
+
 /* Copies what waits in `in` from receive buffers, which other connections need. */
 void h2_compact(struct h2_stream *stream);
 

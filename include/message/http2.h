@@ -72,6 +72,8 @@ struct http2 {
 	struct list streams;      /* all that the session has, and those of users */
 	struct list ready;        /* streams whose request is to be read, or that are to be freed */
 	uint32_t n;               /* length of `streams` */
+	uint64_t block_since_ms;  /* when the header block that is being received began; 0: none
+				     is */
 	uint32_t awaiting;        /* of those: whose users await space */
 };
 
@@ -98,14 +100,14 @@ enum verdict http2_request(struct http2_stream *s, struct head *h);
 /* Every stream that has a user fails: the connection has. */
 void http2_fail_streams(struct http2 *h);
 
-/* When the header block that is being received began; 0: none is. */
-uint64_t http2_block_since_ms(const struct http2 *h);
-
 /* The connection closes: no stream has more requests. */
 void http2_close_streams(struct http2 *h);
 
 /* The user has ended. `whole`: what was queued is sent; else the stream is reset with `error`. */
 void http2_leave(struct http2_stream *s, bool whole, uint32_t error);
+
+/* The deadline of a stream has passed: its user is told; without one it is reset. */
+void http2_time_out(struct http2_stream *s);
 
 /* The deadline of this stream may be due at this time. */
 void http2_bound(struct http2_stream *s, uint64_t due_ms);

@@ -157,8 +157,8 @@ static uint64_t state_deadline_ms(const struct client *c)
 	case CLIENT_BUSY:
 		return c->http1.stream.body_awaited ? body_due_ms(c) : next_check_ms(c);
 	case CLIENT_MULTIPLEXED:
-		if (http2_block_since_ms(c->multiplexed.http2) > 0)
-			return http2_block_since_ms(c->multiplexed.http2) + t->header_ms;
+		if (c->multiplexed.http2->block_since_ms > 0)
+			return c->multiplexed.http2->block_since_ms + t->header_ms;
 		if (c->multiplexed.http2->n == 0)
 			return later_ms(c->conn.sent_ms, c->http1.stream.since_ms) + t->idle_ms;
 		return next_check_ms(c);

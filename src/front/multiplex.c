@@ -74,11 +74,7 @@ static uint64_t stream_due_ms(const void *owner)
 
 static void stream_time_passed(void *owner)
 {
-	struct http2_stream *s = owner;
-
-	s->stream.timed_out = true;
-	if (s->stream.task)
-		tick_run(s->http2->conn->tick, s->stream.task);
+	http2_time_out(owner);
 }
 
 static const struct deadline_rules stream_rules = { stream_due_ms, stream_time_passed,
@@ -97,6 +93,9 @@ static void request_come(struct http2 *h, struct http2_stream *s)
 		stat_add(&f->stats->requests, 1);
 		http2_bound(s, stream_due_ms(s));
 		f->events->head_received(c, &s->stream, head);
+		/* Its route may allow less time. */
+		if (s->stream.task && f->events->body_due_ms)
+			http2_bound(s, f->events->body_due_ms(&s->stream));
 	} else {
 		stream_set_state(&s->stream, STREAM_OPEN);
 		f->events->head_refused(c, &s->stream, head->fault);
@@ -130,12 +129,12 @@ static const struct http2_events http2_events = { request_come, busy };
 /* ---- the connection ------------------------------------------------------------------ */
 
 /* VERDICT_MORE: not all of the preface has come. */
-static enum verdict preface_read(const struct client *c)
+static enum verdict preface_read(struct client *c)
 {
 	struct slice s;
 
-	if (!c->conn.inbox)
-		return VERDICT_MORE;
+	if (!conn_linearize(&c->conn, H2_PREFACE_BYTES))
+		return VERDICT_BAD;
 	s = conn_peek(&c->conn);
 	if (s.len > H2_PREFACE_BYTES)
 		s.len = H2_PREFACE_BYTES;
@@ -144,15 +143,20 @@ static enum verdict preface_read(const struct client *c)
 	return s.len == H2_PREFACE_BYTES ? VERDICT_OK : VERDICT_MORE;
 }
 
-static bool begins(struct client *c)
+/* VERDICT_BAD: it speaks HTTP/1. */
+static enum verdict version_read(struct client *c)
 {
 	const struct tls *t = conn_tls(&c->conn);
 
 	if (!c->front->http2 || c->state != CLIENT_IDLE || c->http1.stream.uses > 0)
-		return false;
+		return VERDICT_BAD;
 	if (t)
-		return t->protocol == TLS_HTTP_2;
-	return c->http2_allowed && preface_read(c) == VERDICT_OK;
+		return t->protocol == TLS_HTTP_2 ? VERDICT_OK : VERDICT_BAD;
+	/* What ends here is nothing to wait for. */
+	if (!c->http2_allowed || !c->conn.inbox || c->conn.eof || client_lost(c) ||
+	    c->http1.stream.timed_out)
+		return VERDICT_BAD;
+	return preface_read(c);
 }
 
 bool multiplex_begins(struct client *c)
@@ -160,8 +164,14 @@ bool multiplex_begins(struct client *c)
 	struct front *f = c->front;
 	struct http2 *h;
 
-	if (!begins(c))
+	switch (version_read(c)) {
+	case VERDICT_BAD:
 		return false;
+	case VERDICT_MORE:
+		return true;
+	case VERDICT_OK:
+		break;
+	}
 	h = http2_new(f->http2, H2_SERVER, &c->conn, &http2_events, &stream_ops,
 		      &stream_rules, &f->limits, &f->http2_limits, &c->task, c);
 	if (!h) {
@@ -202,11 +212,11 @@ void multiplex_step(struct client *c)
 	if (c->state != CLIENT_MULTIPLEXED)
 		return;
 	good = http2_serve(h);
-	if (http2_block_since_ms(h) > 0)
-		client_begin_deadline(c);
-	if (c->multiplexed.stream.timed_out && http2_block_since_ms(h) > 0) {
+	if (h->block_since_ms > 0 && c->multiplexed.stream.timed_out) {
 		h2_fail(h->session, H2_ENHANCE_YOUR_CALM);
 		good = false;
+	} else if (h->block_since_ms > 0) {
+		client_begin_deadline(c);
 	}
 	if (client_lost(c))
 		multiplex_give_up(c, CONN_NOW);

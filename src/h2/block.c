@@ -213,7 +213,8 @@ static void request_line_write(struct block *b)
 		return;
 	}
 	begin = b->text->end;
-	if (!text_grow(b, &b->text, begin + 32))
+	/* CONNECT writes the authority twice: nothing below moves the text. */
+	if (!text_grow(b, &b->text, 2 * (size_t)begin + 48))
 		return;
 	authority = pseudo_value(b, SEEN_AUTHORITY);
 	text_put(b->text, pseudo_value(b, SEEN_METHOD));

@@ -313,7 +313,9 @@ static int on_frame_send(nghttp2_session *library, const nghttp2_frame *frame, v
 	case NGHTTP2_RST_STREAM:
 		s->resets_sent++;
 		frames_remember_reset(s, frame->hd.stream_id);
-		if (!stream || !stream->sent_end)
+		/* Without error: what is left of a request whose response is whole. */
+		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
+		    (!stream || !stream->sent_end))
 			return reset_count(s);
 		return 0;
 	case NGHTTP2_GOAWAY:
@@ -327,6 +329,17 @@ static int on_frame_send(nghttp2_session *library, const nghttp2_frame *frame, v
 	}
 }
 
+/* A head that is too large. */
+static int on_frame_not_send(nghttp2_session *library, const nghttp2_frame *frame, int error,
+			     void *user)
+{
+	(void)error, (void)user;
+	if (frame->hd.type == NGHTTP2_HEADERS && stream_find(library, frame->hd.stream_id))
+		nghttp2_submit_rst_stream(library, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+					  NGHTTP2_INTERNAL_ERROR);
+	return 0;
+}
+
 void callbacks_set(nghttp2_session_callbacks *c)
 {
 	nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
@@ -337,4 +350,5 @@ void callbacks_set(nghttp2_session_callbacks *c)
 	nghttp2_session_callbacks_set_on_stream_close_callback(c, on_stream_close);
 	nghttp2_session_callbacks_set_send_data_callback(c, send_data);
 	nghttp2_session_callbacks_set_on_frame_send_callback(c, on_frame_send);
+	nghttp2_session_callbacks_set_on_frame_not_send_callback(c, on_frame_not_send);
 }

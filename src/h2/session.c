@@ -8,8 +8,11 @@
 
 const char h2_preface[] = NGHTTP2_CLIENT_MAGIC;
 
+/* Sizes of the blocks they are copied to: the first of a send, and those that follow. */
 #define GATHER_FIRST 512
 #define GATHER_BYTES 8192
+/* Bytes of a head that is sent, as the library estimates them. */
+#define HEAD_BYTES_MAX (1u << 20)
 
 /* Fields of one head that is sent. */
 #define FIELDS_MAX (HEAD_FIELDS_MAX + 64)
@@ -77,6 +80,7 @@ static bool library_begin(struct h2_session *s)
 		 * resets are counted by us, in a way that needs no clock. */
 		nghttp2_option_set_no_auto_window_update(option, 1);
 		nghttp2_option_set_no_closed_streams(option, 1);
+		nghttp2_option_set_max_send_header_block_length(option, HEAD_BYTES_MAX);
 		nghttp2_option_set_stream_reset_rate_limit(option, UINT64_MAX,
 							   UINT64_MAX);
 		nghttp2_option_set_builtin_recv_extension_type(option,
@@ -175,12 +179,23 @@ struct piece h2_take(struct h2_stream *stream, uint32_t max)
 	return p;
 }
 
+void h2_discard(struct h2_stream *stream)
+{
+	struct piece p;
+
+	while (stream->session && (p = h2_take(stream, UINT32_MAX)).len > 0)
+		piece_put(&p);
+}
+
 void h2_compact(struct h2_stream *stream)
 {
 	struct h2_session *s = stream->session;
 	struct h2_queue old = stream->in;
+	const struct h2_part *part = old.first;
 
-	if (!s || (old.first && old.first == old.last && old.first->copied))
+	while (part && part->copied)
+		part = part->next;
+	if (!s || !part)
 		return;
 	stream->in = (struct h2_queue){ NULL, NULL, 0 };
 	while (old.bytes > 0) {
@@ -210,6 +225,7 @@ static bool gathered_push(struct h2_session *s)
 bool session_gather(struct h2_session *s, const void *bytes, size_t n)
 {
 	struct buf *b = s->gathered;
+	size_t size = b ? GATHER_BYTES : GATHER_FIRST;
 
 	if (b && b->size - b->end < n) {
 		if (!gathered_push(s))
@@ -217,7 +233,7 @@ bool session_gather(struct h2_session *s, const void *bytes, size_t n)
 		b = NULL;
 	}
 	if (!b) {
-		b = buf_new(s->thread->pool, n > GATHER_FIRST ? n : GATHER_FIRST);
+		b = buf_new(s->thread->pool, n > size ? n : size);
 		if (!b)
 			return false;
 		s->gathered = b;

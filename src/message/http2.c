@@ -81,13 +81,13 @@ static struct http2_stream *stream_new(struct http2 *h)
 	return s;
 }
 
-static void stream_free(struct http2_stream *s)
+static void stream_free(struct http2_stream *s, uint32_t error)
 {
 	struct http2 *h = s->http2;
 
 	ASSERT(!s->stream.task);
 	http2_set_awaiting(s, false);
-	h2_leave(&s->h2, H2_CANCEL);
+	h2_leave(&s->h2, error);
 	buf_put(s->head);
 	timer_stop(&tick_of(h)->wheel, &s->timer);
 	list_remove(&s->node);
@@ -142,7 +142,7 @@ static void stream_changed(struct h2_stream *h2)
 	record_end(s);
 	if (!s->announced && (h2->head || h2->fault || h2->reset))
 		stream_ready(s);
-	else if (s->user_left && h2->state == H2_STREAM_CLOSED)
+	else if (s->user_left)
 		stream_ready(s);
 	else if (s->stream.task)
 		tick_run(tick_of(s->http2), s->stream.task);
@@ -267,7 +267,7 @@ void http2_free(struct http2 *h)
 						   node);
 
 		s->stream.task = NULL;
-		stream_free(s);
+		stream_free(s, H2_CANCEL);
 	}
 	task_stop(&h->flush);
 	h2_free(h->session);
@@ -280,14 +280,18 @@ static void stream_serve(struct http2_stream *s)
 	struct http2 *h = s->http2;
 
 	if (s->user_left) {
-		if (s->h2.state == H2_STREAM_CLOSED)
-			stream_free(s);
+		/* The response is whole, and the rest of the request is not wanted
+		 * (RFC 9113 8.1). */
+		if (s->h2.state == H2_STREAM_CLOSED || s->h2.sent_end)
+			stream_free(s, H2_NO_ERROR);
+		else
+			h2_discard(&s->h2);
 		return;
 	}
 	if (s->announced)
 		return;
 	if (s->h2.reset) {
-		stream_free(s);
+		stream_free(s, H2_CANCEL);
 		return;
 	}
 	s->announced = true;
@@ -307,6 +311,10 @@ bool http2_serve(struct http2 *h)
 		good = h2_receive(h->session, c->inbox, bytes);
 		conn_consume(c, (uint32_t)bytes.len);
 	}
+	if (!h->session->block)
+		h->block_since_ms = 0;
+	else if (h->block_since_ms == 0)
+		h->block_since_ms = tick_of(h)->now_ms;
 	list_init(&now);
 	list_move(&now, &h->ready);
 	while ((node = list_pop(&now)))
@@ -325,14 +333,9 @@ void http2_fail_streams(struct http2 *h)
 		stream->receive_failed = stream->send_failed = stream->eof = true;
 		if (stream->task)
 			tick_run(tick_of(h), stream->task);
+		else /* its user has left, or it has none yet */
+			stream_free(s, H2_CANCEL);
 	}
-}
-
-uint64_t http2_block_since_ms(const struct http2 *h)
-{
-	struct h2_stream *s = h->session->block ? h->session->block_of : NULL;
-
-	return s ? stream_of(s)->stream.since_ms : 0;
 }
 
 void http2_close_streams(struct http2 *h)
@@ -351,13 +354,29 @@ void http2_leave(struct http2_stream *s, bool whole, uint32_t error)
 
 	stream_release(&s->stream);
 	http2_set_awaiting(s, false);
-	timer_stop(&tick_of(h)->wheel, &s->timer);
+	s->stream.body_awaited = false;
 	s->user_left = true;
 	if (s->stream.state != STREAM_CLOSED)
 		stream_set_state(&s->stream, STREAM_CLOSED);
 	http2_wants_flush(h);
-	if (whole && s->h2.state == H2_STREAM_OPEN)
-		return; /* freed when its last frame was sent */
+	if (whole && s->h2.state == H2_STREAM_OPEN) {
+		/* Freed when its last frame was sent, or the client takes none for too long. */
+		h2_discard(&s->h2);
+		http2_bound(s, h->rules->due_ms(s));
+		return;
+	}
 	h2_leave(&s->h2, error);
 	stream_ready(s);
+}
+
+void http2_time_out(struct http2_stream *s)
+{
+	s->stream.timed_out = true;
+	if (s->stream.task) {
+		tick_run(tick_of(s->http2), s->stream.task);
+	} else {
+		h2_leave(&s->h2, H2_CANCEL);
+		stream_ready(s);
+		http2_wants_flush(s->http2);
+	}
 }

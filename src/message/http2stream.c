@@ -113,13 +113,16 @@ enum body_event http2_body(struct stream *stream, struct head *trailers, struct 
 		stream->fault = (uint8_t)trailers->fault;
 		return BODY_BAD;
 	}
+	if (s->h2.fault) { /* of trailers */
+		stream->fault = s->h2.fault == FAULT_HEAD_LARGE ||
+						s->h2.fault == FAULT_HEAD_FIELDS
+					? FAULT_TRAILER_LARGE
+					: FAULT_TRAILER;
+		return BODY_BAD;
+	}
 	record_received(s);
 	if (stream->received)
 		return BODY_END;
-	if (s->h2.fault) {
-		stream->fault = s->h2.fault;
-		return BODY_BAD;
-	}
 	if (stream->state == STREAM_OPEN) {
 		stream->body_awaited = true;
 		stream->since_ms = now_ms(s);
@@ -261,14 +264,18 @@ bool http2_send(struct stream *stream, struct piece *p)
 	struct http2_stream *s = http2_of(stream);
 	uint32_t n = p->len;
 
-	if (s->framing == FRAMING_LENGTH && n > s->left)
+	if (s->framing == FRAMING_LENGTH && n > s->left) {
+		piece_put(p);
 		return false;
+	}
 	if (s->framing == FRAMING_NONE) { /* HEAD: no body follows */
 		piece_put(p);
 		return true;
 	}
-	if (!body_queue(s, p))
+	if (!body_queue(s, p)) {
+		piece_put(p);
 		return false;
+	}
 	if (s->framing == FRAMING_LENGTH && (s->left -= n) == 0)
 		end_queue(s, NULL);
 	return true;

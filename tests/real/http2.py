@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 import subprocess
+import threading
 import time
 
 import h2raw
@@ -18,8 +19,8 @@ MIB = 1 << 20
 CONFIG = """
 access_log: {{ path: "{log}", format: combined }}
 upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
-routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
-limits: {{ request_body: none, send_timeout: 2s }}
+routes: [ {{ path: /no, respond: {{ status: 404 }} }}, {{ prefix: /, proxy: {{ upstream: app }} }} ]
+limits: {{ request_body: none, send_timeout: 2s, header_timeout: 2s }}
 """
 
 
@@ -174,6 +175,92 @@ def many_slow_readers(proxy):
     rig.until(lambda: in_flight(proxy) == 0, "the end of the requests")
 
 
+def connections(proxy):
+    return proxy.samples("connections")
+
+
+def half_a_block(proxy):
+    """HEADERS without END_HEADERS, then silence: the connection ends after header_timeout."""
+    c = h2raw.Connection(proxy.port)
+    c.until(lambda: len(c.frames) >= 3, "SETTINGS") # their ACK may not be within the block
+    c.send(h2raw.raw_frame(1, 1, 1, c.encoder.encode(h2raw.get("/"))))
+    c.until(lambda: c.closed, "the end of the connection", 30)
+    rig.check(c.goaway and c.goaway[-1][1] == h2raw.ENHANCE_YOUR_CALM, lambda: f"{c.goaway}")
+    c.close()
+
+
+def half_a_block_and_end(proxy):
+    """The same, and the client has gone: nothing is left of it."""
+    before = connections(proxy)
+    c = h2raw.Connection(proxy.port)
+    c.until(lambda: len(c.frames) >= 3, "SETTINGS") # their ACK may not be within the block
+    c.send(h2raw.raw_frame(1, 1, 1, c.encoder.encode(h2raw.get("/"))))
+    c.close()
+    rig.until(lambda: connections(proxy) <= before, "the end of the connection")
+
+
+def early_responses(proxy):
+    """Responses before the end of the request: the rest is not wanted, and costs the others no
+    credit."""
+    c = h2raw.Connection(proxy.port)
+    for _ in range(30):
+        stream = c.headers(h2raw.get("/no", method="POST"), end=False)
+        c.data(stream, b"x" * 16000)
+        c.data(stream, b"x" * 16000)
+        rig.check(c.response(stream).ended, "an early response")
+        c.until(lambda: c.streams[stream].reset is not None, "the reset")
+        rig.check(c.streams[stream].reset == 0, lambda: f"its code {c.streams[stream].reset}")
+    rig.check(c.request("/echo", method="POST", body=b"y" * 16000).body.endswith(b"y" * 16000),
+              "another upload")
+    rig.check(not c.goaway, "the connection")
+    c.close()
+
+
+def unread_tail(proxy):
+    """A response that is queued whole, and whose client gives no credit, ends like any other."""
+    c = h2raw.Connection(proxy.port, {frame.SettingsFrame.INITIAL_WINDOW_SIZE: 0})
+    stream = c.headers(h2raw.get("/bytes/100"))
+    c.until(lambda: stream in c.streams and c.streams[stream].reset is not None, "the reset", 30)
+    c.close()
+    before = connections(proxy)
+    c = h2raw.Connection(proxy.port, {frame.SettingsFrame.INITIAL_WINDOW_SIZE: 0})
+    c.headers(h2raw.get("/bytes/100"))
+    c.until(lambda: 1 in c.streams and c.streams[1].heads, "the head")
+    c.close()
+    rig.until(lambda: connections(proxy) <= before, "the end of the connection")
+
+
+def split_preface(proxy):
+    c = h2raw.Connection(proxy.port, greet=False)
+    for n in range(len(h2raw.PREFACE)):
+        c.send(h2raw.PREFACE[n:n + 1])
+        time.sleep(0.01)
+    c.send(frame.SettingsFrame(0).serialize())
+    rig.check(c.request("/bytes/5").ended, "a preface in single bytes")
+    c.close()
+
+
+def small_pieces(log):
+    """A server that sends many small chunks at once."""
+    port = rig.free_ports(1)[0]
+    listener = socket.create_server(("127.0.0.1", port))
+    chunk = b"12c\r\n" + b"z" * 300 + b"\r\n"
+
+    def serve():
+        s, _ = listener.accept()
+        while b"\r\n\r\n" not in s.recv(65536):
+            pass
+        s.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 400 +
+                  b"0\r\n\r\n")
+        s.close()
+    threading.Thread(target=serve, daemon=True).start()
+    proxy = rig.Fairlead(CONFIG.format(origin=port, log=log), http="[2]")
+    c = h2raw.Connection(proxy.port)
+    rig.check(len(c.request("/").body) == 120000 and not c.goaway, "a body of small chunks")
+    c.close()
+    proxy.stop()
+
+
 def too_many_streams(proxy):
     c = h2raw.Connection(proxy.port)
     streams = [c.headers(h2raw.get("/fault/never")) for _ in range(101)]
@@ -251,6 +338,12 @@ def test():
     zero_window(proxy)
     slow_but_steady(proxy)
     many_slow_readers(proxy)
+    half_a_block(proxy)
+    half_a_block_and_end(proxy)
+    early_responses(proxy)
+    unread_tail(proxy)
+    split_preface(proxy)
+    small_pieces(log)
     too_many_streams(proxy)
     floods(proxy)
     drains(proxy, origin)

@@ -414,6 +414,8 @@ for section, what, fields, wanted in (
         ("8.3.1", "host alone", [M, S, P, ("host", "localhost")], (200,)),
         ("8.3.1", "two host", [M, S, P, ("host", "a"), ("host", "b")], (BAD, 400)),
         ("8.5", "CONNECT", [(":method", "CONNECT"), (":authority", "a:1")], (405, 501)),
+        ("8.5", "CONNECT to a long authority",
+         [(":method", "CONNECT"), (":authority", "a" * 800 + ":1")], (405, 501)),
         ("8.5", "CONNECT with :path", [(":method", "CONNECT"), S, A, P], BAD),
         ("8.6", "an upgrade by http2-settings", [M, S, A, P, ("http2-settings", "x")], (200,)),
         ("10.5.1", "fields of more than the limit",
