@@ -151,8 +151,9 @@ class Test:
         e = event(self.all, "process_ended", "signal 9")
         rig.check(e["level"] == "error", lambda: f"{e}")
         event(self.all, "ready")
-        e = event(self.all, "server_down", "upstream gone")    # the next worker process
-        rig.check(e["pid"] == self.proxy.worker_pid(), lambda: f"{e}")
+        pid = self.proxy.worker_pid()
+        rig.until(lambda: any(e["event"] == "server_down" and e["pid"] == pid
+                              for e in events(self.all)), "a line of the next worker process")
         rig.check(len(read(self.all + ".1")) == before, "lines in the file that was renamed")
 
     def reloads(self):
