@@ -9,8 +9,8 @@
 #include "front/client.h"
 
 /* Before its first request: the client speaks HTTP/2, by ALPN or, where that is allowed, by the
- * preface. False: it speaks HTTP/1, or nothing has come. True: it is MULTIPLEXED now, or has ended, or
- * not all of the preface has come. */
+ * preface. False: it speaks HTTP/1, or nothing has come. True: it is MULTIPLEXED now, or has ended,
+ * or not all of the preface has come. */
 bool multiplex_begins(struct client *c);
 
 /* The step of a client that is MULTIPLEXED. */
