@@ -10,8 +10,9 @@
  * Entries. A worker enters each server of its upstream (registry_enter()) and leaves it
  * when the server is gone. An entry that no worker uses is kept: if its server comes back
  * its counters go on. An entry is never freed before the registry, so readers need no
- * lock; the only lock is that of registry_enter(). When very many entries are unused, a
- * new server takes one of them over. A server for which there is no memory has no entry,
+ * lock; the only lock is registry_lock(), of registry_enter(). When very many entries are unused, a
+ * new server takes one of them over, so the lock is also held while an order is given to an
+ * entry that was found by its name. A server for which there is no memory has no entry,
  * hence no limit and no metrics.
  *
  * Counters. The only writer of a record's counters is its worker; the control thread reads
@@ -205,6 +206,10 @@ bool registry_attached(const struct registry *r, unsigned worker, const void *ow
  * grants. Any thread; locks. NULL: no memory. */
 struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 				      const char *name, const char *address);
+
+/* No entry gets another server meanwhile. registry_enter() of other threads waits, so briefly. */
+void registry_lock(struct registry *r);
+void registry_unlock(struct registry *r);
 
 /* Gives the entry back. After registry_withdraw(), when no request holds a permit. */
 void registry_leave(struct registry_entry *entry);

@@ -224,6 +224,17 @@ static struct registry_entry *entry_find_or_new(struct registry *r, const char *
 	return entry;
 }
 
+void registry_lock(struct registry *r)
+{
+	while (atomic_flag_test_and_set(&r->enter_lock))
+		sched_yield();
+}
+
+void registry_unlock(struct registry *r)
+{
+	atomic_flag_clear(&r->enter_lock);
+}
+
 /* Two workers that enter the same server at once get the same entry: the second one waits
  * for the lock and then finds what the first has made. */
 struct registry_entry *registry_enter(struct registry *r, unsigned worker,
@@ -233,10 +244,9 @@ struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 	struct registry_record *record;
 
 	ASSERT(worker < r->worker_n);
-	while (atomic_flag_test_and_set(&r->enter_lock))
-		sched_yield();
+	registry_lock(r);
 	entry = entry_find_or_new(r, name, address);
-	atomic_flag_clear(&r->enter_lock);
+	registry_unlock(r);
 	if (!entry)
 		return NULL;
 	record = registry_record(r, entry, worker);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -373,6 +374,34 @@ static void test_taken_over_by_threads(void **state)
 	registry_free(shared);
 }
 
+static _Atomic bool entered;
+
+static void *enter_run(void *arg)
+{
+	(void)arg;
+	registry_leave(registry_enter(shared, 1, "b", "x"));
+	atomic_store(&entered, true);
+	return NULL;
+}
+
+/* While an order is given to an entry no thread can make it that of another server. */
+static void test_locked(void **state)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	pthread_t thread;
+
+	(void)state;
+	shared = registry_open(NULL);
+	registry_lock(shared);
+	assert_int_equal(pthread_create(&thread, NULL, enter_run, NULL), 0);
+	nanosleep(&pause, NULL);
+	assert_false(atomic_load(&entered));
+	registry_unlock(shared);
+	pthread_join(thread, NULL);
+	assert_true(atomic_load(&entered));
+	registry_free(shared);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_lowered_limit),
 		cmocka_unit_test(test_shared_by_threads),
 		cmocka_unit_test(test_taken_over_by_threads),
+		cmocka_unit_test(test_locked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,10 +47,31 @@ static void entry_order(struct registry_entry *entry, const struct config_upstre
 		registry_order_weight(entry, configured_weight(u, entry), order->weight);
 }
 
+/* Under the lock: the entry could get another server between the comparison of its name and the
+ * order. */
+static unsigned registry_give(struct registry *r, const struct config_upstream *u,
+			      const char *server, const struct order *order)
+{
+	unsigned n = 0;
+
+	registry_lock(r);
+	REGISTRY_EACH(r, entry) {
+		if (!orders_in_use(entry) || (strcmp(entry->name, server) != 0 &&
+					      strcmp(entry->address, server) != 0))
+			continue;
+		if (!order->has_weight || u->protocol == CONFIG_HTTP)
+			entry_order(entry, u, order);
+		n++;
+	}
+	registry_unlock(r);
+	return n;
+}
+
 enum orders_fault orders_give(struct admin *a, const char *upstream, const char *server,
 			      const struct order *order, unsigned *n)
 {
 	const struct config_version *version = a->shared->config_versions->current;
+	unsigned found;
 
 	*n = 0;
 	for (unsigned i = 0; i < version->config->upstream_n; i++) {
@@ -58,15 +79,10 @@ enum orders_fault orders_give(struct admin *a, const char *upstream, const char 
 
 		if (strcmp(u->name, upstream) != 0)
 			continue;
-		REGISTRY_EACH(version->upstreams_shared[i]->registry, entry) {
-			if (!orders_in_use(entry) || (strcmp(entry->name, server) != 0 &&
-						      strcmp(entry->address, server) != 0))
-				continue;
-			if (order->has_weight && u->protocol != CONFIG_HTTP)
-				return ORDERS_BY_WEIGHT;
-			entry_order(entry, u, order);
-			++*n;
-		}
+		found = registry_give(version->upstreams_shared[i]->registry, u, server, order);
+		if (found > 0 && order->has_weight && u->protocol != CONFIG_HTTP)
+			return ORDERS_BY_WEIGHT;
+		*n += found;
 	}
 	if (*n > 0)
 		workers_tell(a);
