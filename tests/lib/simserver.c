@@ -220,6 +220,7 @@ static void add_incomplete(struct sim_origin_conn *oc, struct strbuf *x,
 	}
 	add_length_head(w, x,
 			&(struct sim_request){ .id = r->id,
+					       .upstream = r->upstream,
 					       .hop_fields = r->hop_fields,
 					       .down_bytes = r->down_bytes + 1 });
 	strbuf_addf(x, "\r\n");
