@@ -213,7 +213,8 @@ static bool inverse_write(const struct rule_use *u, const struct request_view *v
 	struct slice strip, add, below;
 	struct slice path = slice_starts(r->rest, SLICE("/")) ? r->rest : SLICE("/");
 
-	if (u->exchange->route->action != &action_proxy.config ||
+	/* Not of the answer of an auth_request: its request was not rewritten. */
+	if (u->exchange->route->action != &action_proxy.config || !u->exchange->relay.fetch ||
 	    !authority_is_ours(u, view, r))
 		return false;
 	rewrite_prefixes(u->exchange->route, &strip, &add);
