@@ -82,7 +82,8 @@ def example(a, b, c):
     with open(os.path.join(rig.ROOT, "examples/canary.yaml")) as f:
         text = re.sub(r"(?m)^listen:.*\n", "", f.read())
     for port, own in ((3001, a), (3002, b), (3003, c)):
-        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{own}")
+        # Whole numbers: a port of ours may begin like one of the file.
+        text = re.sub(rf"127\.0\.0\.1:{port}\b", f"127.0.0.1:{own}", text)
     fairlead = rig.Fairlead(text)
     clients = [Client(fairlead) for _ in range(60)]
     ports = [client.get("/")[0] for client in clients]

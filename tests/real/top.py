@@ -227,7 +227,7 @@ def lost(proxy, top):
     proxy.signal(signal.SIGCONT)
     top.until(lambda t: "no answer" not in t, "an answer again")
     top.key("q")
-    rig.until(lambda: top.run("display", "-p", "#{pane_dead} #{pane_dead_status}").strip() == "1 0", "its end")
+    rig.until(lambda: top.run("display", "-p", "#{pane_dead} #{pane_dead_status}").strip() == "1 0", "its end", 60)
 
 
 def without_color(proxy):
@@ -237,7 +237,7 @@ def without_color(proxy):
     rig.check(not re.search(r"\x1b\[[\d;]*3[0-7]", top.colored()), lambda: top.colored())
     rig.check("\x1b[7m" in top.colored(), "reverse")
     top.key("q")
-    rig.until(lambda: top.run("display", "-p", "#{pane_dead} #{pane_dead_status}").strip() == "1 0", "its end")
+    rig.until(lambda: top.run("display", "-p", "#{pane_dead} #{pane_dead_status}").strip() == "1 0", "its end", 60)
     top.end()
 
 
