@@ -391,8 +391,7 @@ static void cookie_write(const struct rule_use *u, const struct request_view *vi
 static void cookies_response(const struct rule_use *u, const struct request_view *view,
 			     const struct head *h, struct field_changes *c)
 {
-	/* Not of the answer of an auth_request: its request was not rewritten. */
-	if (u->exchange->route->action != &action_proxy.config || !u->exchange->relay.fetch)
+	if (u->exchange->route->action != &action_proxy.config)
 		return;
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++) {
 		struct emit e = { c->text.at, c->text.end, false };

@@ -213,8 +213,7 @@ static bool inverse_write(const struct rule_use *u, const struct request_view *v
 	struct slice strip, add, below;
 	struct slice path = slice_starts(r->rest, SLICE("/")) ? r->rest : SLICE("/");
 
-	/* Not of the answer of an auth_request: its request was not rewritten. */
-	if (u->exchange->route->action != &action_proxy.config || !u->exchange->relay.fetch ||
+	if (u->exchange->route->action != &action_proxy.config ||
 	    !authority_is_ours(u, view, r))
 		return false;
 	rewrite_prefixes(u->exchange->route, &strip, &add);

@@ -37,12 +37,6 @@ routes:
     rewrite_location: on
     rewrite_cookies: on
     proxy: {{ upstream: app, host: inner.example }}
-  - prefix: /auth/
-    rewrite: {{ strip: /auth }}
-    rewrite_location: on
-    rewrite_cookies: on
-    auth_request: {{ upstream: app, path: /check }}
-    proxy: {{ upstream: app }}
   - prefix: /none/
     rewrite_location: {{ default: off, replace: [{{ from: "http://a.example", to: / }}] }}
     rewrite_cookies: {{ default: off, secure: off, path: [{{ from: /, to: /none }}], domain: [{{ from: "*", to: all.example }}] }}
@@ -183,13 +177,6 @@ def cookies(proxy):
               {"Secure; HttpOnly; SameSite=Lax"}, got)
 
 
-def answers_of_auth(proxy):
-    """A redirect of the auth server leads where it says: its request was not rewritten."""
-    answer = ask(proxy.port, "/auth/x", "Location: /login", "Set-Cookie: a=b; Path=/")
-    rig.check(answer.status == 302 and fields(answer, "Location") == ["/login"], answer.head)
-    rig.check(fields(answer, "Set-Cookie") == ["a=b; Path=/"], answer.head)
-
-
 def pages(proxy):
     answer = ask(proxy.port, "/page/x", "Set-Cookie: a=1; Path=/b", more="X-Status: 503\r\n")
     got = fields(answer, "Set-Cookie")
@@ -252,7 +239,6 @@ def test():
     same_as_nginx(proxy, nginx, origin)
     locations(proxy, origin)
     cookies(proxy)
-    answers_of_auth(proxy)
     pages(proxy)
     claims(proxy)
     trailers(proxy, raw)
