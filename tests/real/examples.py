@@ -135,7 +135,8 @@ def https(http):
                    capture_output=True)
     plain, secure = rig.free_ports(2)
     text = re.sub(r"(?m)^admin:.*\n", "", text).replace("127.0.0.1:6000", f"127.0.0.1:{http}")
-    text = text.replace("127.0.0.1:8080", f"127.0.0.1:{plain}").replace("8443", str(secure))
+    # Whole numbers: a port of ours may have these digits in it.
+    text = re.sub(r"\b8443\b", str(secure), text.replace("127.0.0.1:8080", f"127.0.0.1:{plain}"))
     path = os.path.join(rig.TMP, "https.yaml")
     with open(path, "w") as f:
         f.write(text)
